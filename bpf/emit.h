@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Emission: one observation into the ring buffer. */
+#ifndef DNSPATH_EMIT_H
+#define DNSPATH_EMIT_H
+
+#include "compat.h"
+#include "identity.h"
+
+/* skb->_nfct: the entry's address with enum ip_conntrack_info in its low bits. */
+#define NFCT_INFOMASK	7UL
+#define IP_CT_UNTRACKED 7
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 * 1024 * 1024); /* user space sets it by --ring-size */
+	__type(value, struct event);
+} events SEC(".maps");
+
+/* What a hook knows beyond the sk_buff. Zero means absent. */
+struct site {
+	__u64 location;
+	struct net_device *dev; /* NULL: skb->dev */
+	struct net *net;	/* NULL: that of the device, else the socket's */
+	__u32 reason;
+	__s16 rc;
+	__u8 probe;
+	__u8 hook;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	bool dev_is_stale; /* skb->dev may hold something else by now (struct udp_dev_scratch) */
+};
+
+static __always_inline __u64 mix(__u64 sum, const void *from, __u32 words)
+{
+	const __u32 *w = from;
+
+	for (__u32 i = 0; i < words; i++)
+		sum = (sum ^ w[i]) * 0x100000001b3ULL; /* FNV-1a, a word at a time */
+	return sum;
+}
+
+/* digest sums up the headers whose change makes a new copy of the packet worth its room. */
+static __always_inline __u64 digest(const struct packet *p)
+{
+	__u32 rest[2] = { p->vni << 8 | p->tunnel, (__u32)p->outer_check << 16 | p->check };
+	__u64 sum = mix(0xcbf29ce484222325ULL, &p->flow, sizeof(p->flow) / 4);
+
+	if (p->tunnel)
+		sum = mix(sum, &p->outer, sizeof(p->outer) / 4);
+	return mix(sum, rest, 2) | 1; /* never 0, which means: nothing seen */
+}
+
+static __always_inline void set_conntrack(struct event *e, struct sk_buff *skb)
+{
+	unsigned long nfct = BPF_CORE_READ(skb, _nfct);
+	struct nf_conn *ct = (void *)(nfct & ~NFCT_INFOMASK);
+
+	e->ct_info = nfct & NFCT_INFOMASK;
+	if (!ct) {
+		if (e->ct_info == IP_CT_UNTRACKED)
+			e->flags |= FLAG_UNTRACKED;
+		return;
+	}
+
+	__u16 l3num = BPF_CORE_READ(ct, tuplehash[0].tuple.src.l3num);
+
+	e->flags |= FLAG_CONNTRACK;
+	e->ct_family = l3num == AF_INET6 ? 6 : 4;
+	e->ct_status = BPF_CORE_READ(ct, status);
+	BPF_CORE_READ_INTO(&e->ct_orig.saddr, ct, tuplehash[0].tuple.src.u3.all);
+	BPF_CORE_READ_INTO(&e->ct_orig.daddr, ct, tuplehash[0].tuple.dst.u3.all);
+	e->ct_orig.sport = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[0].tuple.src.u.all));
+	e->ct_orig.dport = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[0].tuple.dst.u.all));
+	BPF_CORE_READ_INTO(&e->ct_reply.saddr, ct, tuplehash[1].tuple.src.u3.all);
+	BPF_CORE_READ_INTO(&e->ct_reply.daddr, ct, tuplehash[1].tuple.dst.u3.all);
+	e->ct_reply.sport = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[1].tuple.src.u.all));
+	e->ct_reply.dport = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[1].tuple.dst.u.all));
+}
+
+/* set_place says where: namespace, device; a packet whose device is unknown is where it was last. */
+static __always_inline void set_place(struct event *e, struct sk_buff *skb, const struct site *s,
+				      struct life *l)
+{
+	struct net_device *dev = s->dev;
+	struct net *net = s->net;
+
+	if (!dev && !s->dev_is_stale)
+		dev = BPF_CORE_READ(skb, dev);
+	if (dev) {
+		e->ifindex = BPF_CORE_READ(dev, ifindex);
+		BPF_CORE_READ_INTO(&e->dev, dev, name);
+		if (!net)
+			net = BPF_CORE_READ(dev, nd_net.net);
+	}
+	if (!net) {
+		struct sock *sk = BPF_CORE_READ(skb, sk);
+
+		net = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : 0;
+	}
+	e->netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
+	if (!l)
+		return;
+	if (e->netns) {
+		l->netns = e->netns;
+		l->ifindex = e->ifindex;
+	} else {
+		e->netns = l->netns;
+		e->ifindex = l->ifindex;
+	}
+}
+
+/*
+ * set_process names the process on whose behalf the kernel runs. In a softirq
+ * that is whoever was interrupted, so it is asked only where a socket call is
+ * under way, and on transmit believed only if it lives in the packet's
+ * namespace. Of consume_skb, user space believes it if a socket's receive
+ * function is what frees the packet.
+ */
+static __always_inline void set_process(struct event *e, struct sk_buff *skb, const struct life *l)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (e->probe == PROBE_NET_DEV_QUEUE) {
+		if (!l || l->sent || !BPF_CORE_READ(skb, sk) ||
+		    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) != e->netns)
+			return;
+	} else if (e->probe != PROBE_SKB_COPY_DATAGRAM_IOVEC && e->probe != PROBE_CONSUME_SKB) {
+		return;
+	}
+	e->pid = bpf_get_current_pid_tgid() >> 32;
+	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
+}
+
+static __always_inline void set_packet(struct event *e, struct sk_buff *skb, const struct packet *p)
+{
+	e->flags |= p->flags;
+	e->vni = p->vni;
+	e->dns_id = p->dns_id;
+	e->dns_flags = p->dns_flags;
+	e->dns_len = p->dns_len;
+	e->dns_off = p->dns_off;
+	e->ip_id = p->ip_id;
+	e->check = p->check;
+	e->outer_check = p->outer_check;
+	e->flow = p->flow;
+	e->outer = p->outer;
+	e->family = p->family;
+	e->outer_family = p->outer_family;
+	e->tunnel = p->tunnel;
+	e->proto = p->proto;
+	e->ttl = p->ttl;
+	e->outer_ttl = p->outer_ttl;
+	e->len = BPF_CORE_READ(skb, len);
+	e->mark = BPF_CORE_READ(skb, mark);
+	e->csum_start = BPF_CORE_READ(skb, csum_start);
+	e->csum_offset = BPF_CORE_READ(skb, csum_offset);
+	e->l4_off = p->l3 + p->l4_off - e->head;
+	e->ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
+	e->csum_level = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_level);
+	e->encapsulation = BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation);
+	e->pkt_type = BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type);
+}
+
+/*
+ * reserve takes room for an event with up to want bytes of packet, in one of
+ * three sizes: the verifier wants constants.
+ */
+static __always_inline struct event *reserve(__u32 want, __u32 *room)
+{
+	struct event *e;
+
+	if (!want) {
+		*room = 0;
+		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	} else if (want <= CAPTURE_SMALL) {
+		*room = CAPTURE_SMALL;
+		e = bpf_ringbuf_reserve(&events, sizeof(*e) + CAPTURE_SMALL, 0);
+	} else {
+		*room = CAPTURE_LARGE;
+		e = bpf_ringbuf_reserve(&events, sizeof(*e) + CAPTURE_LARGE, 0);
+	}
+	if (!e)
+		count_loss(LOSS_RING_FULL);
+	return e;
+}
+
+static __always_inline void capture(struct event *e, const struct packet *p, __u32 want, __u32 room)
+{
+	void *to = e + 1;
+
+	if (room == CAPTURE_SMALL) {
+		if (want > CAPTURE_SMALL)
+			want = CAPTURE_SMALL;
+		if (!bpf_probe_read_kernel(to, want, (void *)p->l3))
+			e->cap_len = want;
+	} else if (room == CAPTURE_LARGE) {
+		if (want > CAPTURE_LARGE)
+			want = CAPTURE_LARGE;
+		if (!bpf_probe_read_kernel(to, want, (void *)p->l3))
+			e->cap_len = want;
+	}
+}
+
+static __always_inline void submit(struct event *e)
+{
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+
+	bpf_ringbuf_submit(e, waiting >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
+
+/* emit writes the observation of p at site s. */
+static __noinline void emit(struct sk_buff *skb, const struct packet *p, const struct site *s,
+			    struct life *l, bool born)
+{
+	__u64 sum = digest(p);
+	__u32 want = 0, room = 0;
+	struct event *e;
+
+	if (skb && (!l || l->seen != sum)) {
+		want = p->dns_off + p->dns_len;
+		if (want > p->linear)
+			want = p->linear;
+		if (want > CAPTURE_LARGE)
+			want = CAPTURE_LARGE;
+	}
+	e = reserve(want, &room);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time = bpf_ktime_get_ns();
+	e->packet = l ? l->id : 0;
+	e->skb = (__u64)skb;
+	e->head = (__u64)BPF_CORE_READ(skb, head);
+	e->cpu = bpf_get_smp_processor_id();
+	e->probe = s->probe;
+	e->location = s->location;
+	e->reason = s->reason;
+	e->rc = s->rc;
+	e->icmp_type = s->icmp_type;
+	e->icmp_code = s->icmp_code;
+	if (born)
+		e->flags |= FLAG_NEW;
+	if (l && l->hook) {
+		e->hook = l->hook - 1;
+		e->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
+	}
+	set_packet(e, skb, p);
+	set_place(e, skb, s, l);
+	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &e->netns)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	set_conntrack(e, skb);
+	set_process(e, skb, l);
+	capture(e, p, want, room);
+	if (l) {
+		l->seen = sum;
+		if (s->probe < PROBE_NF_ENTER)
+			l->sent = 1;
+	}
+	submit(e);
+}
+
+/*
+ * What this CPU's receive path holds now. It queues a datagram to its socket
+ * before it takes the next one, and no softirq interrupts another, so a socket
+ * that becomes readable meanwhile does so because of this datagram, if it is
+ * the one that it is addressed to. The sk_buff itself may be gone by then:
+ * another CPU can have read it.
+ */
+struct arrival {
+	struct packet p;
+	__u64 head;
+	__u32 netns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct arrival);
+} arriving SEC(".maps");
+
+static __always_inline void arrive(const struct packet *p, const struct life *l, __u64 head)
+{
+	__u32 zeroth = 0;
+	struct arrival *a = bpf_map_lookup_elem(&arriving, &zeroth);
+
+	if (!a || !l || p->tunnel)
+		return;
+	a->p = *p;
+	a->head = head;
+	a->netns = l->netns;
+}
+
+/* queued reports that the arriving packet was queued to sk, if that is what made sk readable. */
+static __always_inline void queued(struct sock *sk)
+{
+	__u32 zeroth = 0;
+	struct arrival *a;
+	struct site s = { .probe = PROBE_SK_DATA_READY, .dev_is_stale = true };
+
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
+		return;
+	a = bpf_map_lookup_elem(&arriving, &zeroth);
+	if (!a || !a->head || a->p.flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
+	    a->netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
+		return;
+	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+
+	struct life *l = bpf_map_lookup_elem(&packets, &a->head);
+
+	a->head = 0; /* once */
+	if (l && l->message == message_of(&a->p))
+		emit(0, &a->p, &s, l, false);
+}
+
+/* observe is what every hook does: recognise, identify, emit. */
+static __always_inline void observe(struct sk_buff *skb, const struct site *s, enum l3_at at)
+{
+	struct packet p;
+	bool born = false;
+
+	if (!parse(&p, skb, at))
+		return;
+
+	__u64 head = (__u64)BPF_CORE_READ(skb, head);
+	struct life *l = live(skb, head, &p, &born);
+
+	if (l && s->probe == PROBE_NF_ENTER) {
+		l->hook = s->hook + 1;
+		l->hook_left = 0;
+	} else if (l && s->probe == PROBE_NF_LEAVE) {
+		l->hook_left = 1;
+		if (l->seen == digest(&p)) /* as NF_ENTER reported it: nothing to add */
+			return;
+	} else if (l && s->probe < PROBE_NF_ENTER) {
+		l->hook = 0; /* a device: whatever hook it was in lies behind */
+	}
+	if (l && s->probe == PROBE_SKB_COPY_DATAGRAM_IOVEC)
+		l->read = 1;
+	emit(skb, &p, s, l, born);
+	if (s->probe == PROBE_NETIF_RECEIVE_SKB ||
+	    (s->probe == PROBE_NF_ENTER && s->hook == NF_INET_LOCAL_IN))
+		arrive(&p, l, head);
+}
+
+#endif
