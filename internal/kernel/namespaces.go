@@ -1,0 +1,136 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/gen"
+)
+
+// Namespace is a network namespace to attach to: its inode, and a path that
+// setns accepts.
+type Namespace struct {
+	Inode uint32
+	Path  string
+}
+
+// priorities of the links in a hook: before and after everything else that
+// is registered there. NF_IP_PRI_FIRST and NF_IP_PRI_LAST themselves are
+// refused (net/netfilter/nf_bpf_link.c); conntrack's confirm stays behind the
+// last link, so a packet dropped after it was dropped at confirm.
+const (
+	nfFirst = -1<<31 + 1
+	nfLast  = 1<<31 - 2
+)
+
+var nfFamilies = []link.NetfilterProtocolFamily{link.NetfilterProtoIPv4, link.NetfilterProtoIPv6}
+
+var nfHooks = []link.NetfilterInetHook{
+	link.NetfilterInetPreRouting,
+	link.NetfilterInetLocalIn,
+	link.NetfilterInetForward,
+	link.NetfilterInetLocalOut,
+	link.NetfilterInetPostRouting,
+}
+
+// SyncNetfilter attaches to the netfilter hooks of every given namespace that
+// is not attached yet, and detaches from those that are not given any more: a
+// netfilter link keeps its namespace alive, so a pod that went away must be let
+// go. It does nothing in a session without netfilter. Namespaces that can't be
+// entered are skipped; their errors are joined.
+func (s *Session) SyncNetfilter(live []Namespace) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if s.coll.Programs[gen.DnspathProgNfEnter] == nil {
+		return nil
+	}
+	var errs []error
+	for inode, links := range s.nf {
+		if !slices.ContainsFunc(live, func(n Namespace) bool { return n.Inode == inode }) {
+			errs = append(errs, closeLinks(links))
+			delete(s.nf, inode)
+		}
+	}
+	for _, n := range live {
+		if _, ok := s.nf[n.Inode]; ok {
+			continue
+		}
+		var links []link.Link
+		err := inside(n.Path, func() (err error) {
+			links, err = s.attachNetfilter()
+			return err
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("netfilter hooks of %s: %w", n.Path, err))
+			continue
+		}
+		s.nf[n.Inode] = links
+	}
+	if len(s.nf) > 0 {
+		s.setAttached(KindNetfilter, true, fmt.Sprintf("in %d network namespaces", len(s.nf)))
+	} else if err := errors.Join(errs...); err != nil {
+		s.setAttached(KindNetfilter, false, err.Error())
+	}
+	return errors.Join(errs...)
+}
+
+// attachNetfilter attaches to all hooks of the current namespace, or to none.
+func (s *Session) attachNetfilter() ([]link.Link, error) {
+	var links []link.Link
+	for _, family := range nfFamilies {
+		for _, hook := range nfHooks {
+			for name, priority := range map[string]int32{
+				gen.DnspathProgNfEnter: nfFirst,
+				gen.DnspathProgNfLeave: nfLast,
+			} {
+				l, err := link.AttachNetfilter(link.NetfilterOptions{
+					Program:        s.coll.Programs[name],
+					ProtocolFamily: family,
+					Hook:           hook,
+					Priority:       priority,
+				})
+				if err != nil {
+					return nil, errors.Join(err, closeLinks(links))
+				}
+				links = append(links, l)
+			}
+		}
+	}
+	return links, nil
+}
+
+// inside calls do in the network namespace at path, on a thread of its own
+// that is thrown away afterwards, so that no other code can ever run in the
+// wrong namespace.
+func inside(path string, do func() error) error {
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer ns.Close()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if err := netns.Set(ns); err != nil {
+			done <- fmt.Errorf("enter: %w", err)
+			return
+		}
+		done <- do()
+	}()
+	return <-done
+}
+
+// gone reports whether err says that a namespace or device vanished meanwhile.
+func gone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH)
+}
