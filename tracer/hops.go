@@ -1,0 +1,217 @@
+package tracer
+
+import (
+	"net/netip"
+
+	"github.com/dnspath/dnspath/gen"
+	"github.com/dnspath/dnspath/internal/kernel"
+)
+
+// hopBuilder turns one packet's events, in order of time, into hops.
+type hopBuilder struct {
+	response bool
+	hops     []Hop
+	seen     map[uint32]map[uint32]bool // devices that it came in by, per namespace
+}
+
+func buildHops(events []*Event, response bool) []Hop {
+	b := &hopBuilder{response: response, seen: map[uint32]map[uint32]bool{}}
+	for i, e := range events {
+		read, inferred := readAt(events, i)
+		if e.Probe == ProbeConsumeSkb && !read && !freedSilently(e) {
+			continue // the normal end of a packet, or of a copy that somebody else was reading
+		}
+		h := hopOf(e)
+		if read {
+			h.Name, h.Layer, h.Drop, h.Inferred = "read", "socket", nil, inferred
+		}
+		if inferred {
+			h.PID, h.Comm = 0, "" // who frees it is not who read it
+		}
+		b.add(e, h)
+	}
+	return b.hops
+}
+
+func (b *hopBuilder) add(e *Event, h Hop) {
+	if b.merge(e, h) {
+		return
+	}
+	if n := len(b.hops); n > 0 {
+		h.Change = b.change(&b.hops[n-1], e)
+	}
+	if h.Layer == "device" && h.Name == "rx" {
+		if b.seen[e.NetNS] == nil {
+			b.seen[e.NetNS] = map[uint32]bool{}
+		}
+		b.seen[e.NetNS][e.Ifindex] = true
+	}
+	b.hops = append(b.hops, h)
+}
+
+// merge adds e, which alone would be h, to the last hop if it is another view
+// of the same thing.
+func (b *hopBuilder) merge(e *Event, h Hop) bool {
+	if len(b.hops) == 0 {
+		return false
+	}
+	last := &b.hops[len(b.hops)-1]
+	if h.Name == "read" && last.Name == "read" { // copied out, and freed
+		last.Inferred = last.Inferred && h.Inferred
+		if last.PID == 0 {
+			last.PID, last.Comm = h.PID, h.Comm
+		}
+		return true
+	}
+	samePlace := last.NetNS == e.NetNS && last.Ifindex == e.Ifindex
+	switch e.Probe {
+	case ProbeNetDevStartXmit:
+		if last.Name == "tx" && last.Queued && samePlace {
+			last.Queued = false
+			last.Checksum = e.Checksum
+			return true
+		}
+	case ProbeNetifReceiveSkb:
+		return last.Probe == ProbeNetifRx && samePlace
+	case ProbeNFLeave:
+		if last.Name == "hook" && last.NetNS == e.NetNS && last.Hook == e.Hook {
+			last.Change = both(last.Change, b.change(last, e))
+			last.Src, last.Dst, last.Tunnel = e.Src, e.Dst, e.Tunnel
+			if last.Change != nil {
+				last.Name = "nat"
+			}
+			return true
+		}
+	case ProbeRcvqueueFull:
+		return last.Name == "socket-full"
+	case ProbeKfreeSkb:
+		if last.Name == "socket-full" { // the same drop, told twice
+			errno := last.Drop.Errno
+			last.Name, last.Layer, last.Probe, last.Drop = "drop", "end", e.Probe, dropOf(e)
+			last.Drop.Errno = errno
+			return true
+		}
+	}
+	return false
+}
+
+// both chains two changes at one hop.
+func both(a, c *Change) *Change {
+	if a == nil {
+		return c
+	}
+	a.Also = c
+	return a
+}
+
+// hopOf makes a hop of an event on its own.
+func hopOf(e *Event) Hop {
+	h := Hop{
+		Probe: e.Probe, Time: e.Time, NetNS: e.NetNS, Ifindex: e.Ifindex, Dev: e.Dev,
+		Src: e.Src, Dst: e.Dst, Len: e.Len, TTL: e.TTL, Tunnel: e.Tunnel,
+		ICMP: e.ICMP, PID: e.PID, Comm: e.Comm, Checksum: e.Checksum,
+	}
+	row := rows[e.Probe]
+	h.Name, h.Layer = row.Name, row.Layer
+	switch e.Probe {
+	case ProbeNetDevQueue:
+		h.Queued = true
+	case ProbeNFEnter, ProbeNFLeave:
+		h.Hook = e.Hook
+	case ProbeUDPFail, ProbeRcvqueueFull:
+		h.Drop = &Drop{Errno: e.Errno}
+	case ProbeKfreeSkb, ProbeConsumeSkb:
+		h.Name, h.Layer, h.PID, h.Comm = "drop", "end", 0, ""
+		if readers[e.Freed.Function] {
+			h.PID, h.Comm = e.PID, e.Comm
+		}
+		h.Drop = dropOf(e)
+		h.Hook = h.Drop.Hook
+	}
+	return h
+}
+
+// dropOf says what a freed packet's event tells. A hook that the packet was in
+// counts only if the function that freed it is one of netfilter's: else the
+// packet had left the hook by the kernel's own way.
+func dropOf(e *Event) *Drop {
+	d := &Drop{Reason: e.Freed.Reason, Function: e.Freed.Function}
+	if e.Hook != "" && (d.Reason == "NETFILTER_DROP" || netfilterFrees[d.Function]) {
+		d.Hook, d.Confirm = e.Hook, e.HookLeft
+	}
+	return d
+}
+
+// netfilterFrees are the functions in which netfilter frees what a hook
+// dropped: nf_hook_slow for all (net/netfilter/core.c), nft_do_chain for
+// nftables rules since 6.7.
+var netfilterFrees = map[string]bool{"nf_hook_slow": true, "nft_do_chain": true}
+
+// change says how e differs from the hop before it, or nil.
+func (b *hopBuilder) change(last *Hop, e *Event) *Change {
+	var c *Change
+	switch {
+	case last.Tunnel == nil && e.Tunnel != nil:
+		c = &Change{Kind: ChangeEncap, Tunnel: e.Tunnel}
+	case last.Tunnel != nil && e.Tunnel == nil:
+		c = &Change{Kind: ChangeDecap, Tunnel: last.Tunnel}
+	}
+	if last.Dst != e.Dst {
+		kind := ChangeDNAT
+		if b.response {
+			kind = ChangeUnSNAT
+		}
+		c = both(c, b.nat(kind, last.Dst, e.Dst, e))
+	}
+	if last.Src != e.Src {
+		kind := ChangeSNAT
+		if b.response {
+			kind = ChangeUnDNAT
+		}
+		c = both(c, b.nat(kind, last.Src, e.Src, e))
+	}
+	return c
+}
+
+// nat describes a rewrite. The hook is seen if the links before and after it
+// saw the packet change; else it follows from where netfilter does each kind
+// (net/netfilter/nf_nat_proto.c): destinations on the way in, sources on the
+// way out.
+func (b *hopBuilder) nat(kind ChangeKind, from, to netip.AddrPort, e *Event) *Change {
+	c := &Change{Kind: kind, From: from, To: to, Conntrack: e.CT != nil && e.Tunnel == nil && translates(e.CT, from, to)}
+	switch {
+	case e.Probe == ProbeNFLeave:
+		c.Hook, c.HookHow = e.Hook, HowSeen
+	case !c.Conntrack: // not netfilter's doing, as far as we know
+	case kind == ChangeSNAT || kind == ChangeUnDNAT:
+		c.Hook, c.HookHow = HookPostrouting, HowInferred
+	case len(b.seen[e.NetNS]) > 0:
+		c.Hook, c.HookHow = HookPrerouting, HowInferred
+	default:
+		c.Hook, c.HookHow = HookOutput, HowInferred
+	}
+	return c
+}
+
+// translates reports whether a conntrack entry turns one address into the
+// other, in either direction.
+func translates(ct *Conntrack, from, to netip.AddrPort) bool {
+	pairs := [][2]netip.AddrPort{{ct.Orig.Dst, ct.Reply.Src}, {ct.Orig.Src, ct.Reply.Dst}}
+	for _, p := range pairs {
+		if p == [2]netip.AddrPort{from, to} || p == [2]netip.AddrPort{to, from} {
+			return true
+		}
+	}
+	return false
+}
+
+// rows is the table of hops by probe.
+var rows = func() map[Probe]kernel.Hop {
+	rows := map[Probe]kernel.Hop{}
+	for p := gen.DnspathProbePROBE_UNKNOWN + 1; p < gen.DnspathProbePROBE_MAX; p++ {
+		if h, ok := kernel.HopOf(p); ok {
+			rows[Probe(h.Program)] = h
+		}
+	}
+	return rows
+}()

@@ -1,0 +1,124 @@
+package tracer
+
+import (
+	"net/netip"
+)
+
+// Outcome is how a lookup ended.
+type Outcome string
+
+// The outcomes. A refused or failed answer (SERVFAIL, REFUSED, NXDOMAIN) is
+// OutcomeAnswered with its rcode.
+const (
+	OutcomeAnswered         Outcome = "answered"          // a reply from the server asked reached the client
+	OutcomeDropped          Outcome = "dropped"           // this node dropped the query or the reply
+	OutcomeRejected         Outcome = "rejected"          // this node answered the query with an ICMP error
+	OutcomeLost             Outcome = "lost"              // nothing came back in time, and no drop was seen
+	OutcomeUnexpectedSource Outcome = "unexpected-source" // the reply bears another source than the client asked
+	OutcomeIncomplete       Outcome = "incomplete"        // events are missing: nothing is claimed
+)
+
+// Lookup is one DNS question as the client sees it. All times are ns,
+// CLOCK_MONOTONIC of the node that observed it.
+type Lookup struct {
+	Start    uint64 // first event
+	End      uint64 // last event
+	Latency  uint64 // ns from the first event to the reply's arrival at the client; 0 if there was none
+	DNSID    uint16
+	Question *Message // of the query; of the reply if no query was seen; never nil
+	Reply    *Message // nil if none was seen
+
+	Client   netip.AddrPort // as in the query's first event
+	Server   netip.AddrPort
+	Backend  netip.AddrPort // where the query went in the end, if that is not Server; else zero
+	NetNS    uint32         // the client's, or where the lookup was first seen; 0 unknown
+	PID      uint32         // the client's process; 0 unknown
+	Comm     string         // its name: any bytes
+	Attempts int            // query transmissions seen
+	Legs     []Leg          // in the order of their first events
+
+	Outcome    Outcome
+	Detail     string   // one phrase that says more of the outcome; may be empty
+	Incomplete bool     // events are missing, or may be: hops may be absent
+	Why        []string // what makes it incomplete
+}
+
+// Leg is the way of one packet: one query transmission, or one reply.
+type Leg struct {
+	Response bool
+	Attempt  int // of queries: 1, 2, …; of a reply: the attempt that it follows
+	Hops     []Hop
+}
+
+// Hop is what happened at one place on a packet's way, with what changed since
+// the hop before.
+type Hop struct {
+	Name    string // tx, rx, hook, nat, tc-ingress, tc-egress, read, socket-full, icmp, drop, free
+	Layer   string // device, tc, netfilter, socket, ip, end
+	Probe   Probe  // the first that saw it
+	Time    uint64
+	NetNS   uint32
+	Ifindex uint32
+	Dev     string
+	Src     netip.AddrPort // innermost, after Change
+	Dst     netip.AddrPort
+	Len     uint32 // bytes of the IP packet, outermost header included
+	TTL     uint8
+	Hook    Hook    // of hops in netfilter, and of drops in a hook
+	Tunnel  *Tunnel // nil outside a tunnel
+	Change  *Change
+	Drop    *Drop
+	ICMP    *ICMP
+	PID     uint32 // of the process that sent or read it
+	Comm    string
+
+	Checksum Checksum
+	Queued   bool // tx: handed to the device, not seen to reach its driver
+	Inferred bool // concluded from what was seen; it happened no later than Time
+}
+
+// ChangeKind says what a Change did to a packet's headers.
+type ChangeKind string
+
+// The kinds of change. Un-DNAT and un-SNAT are what translating a reply back is called.
+const (
+	ChangeDNAT   ChangeKind = "dnat"
+	ChangeSNAT   ChangeKind = "snat"
+	ChangeUnDNAT ChangeKind = "un-dnat"
+	ChangeUnSNAT ChangeKind = "un-snat"
+	ChangeEncap  ChangeKind = "encap"
+	ChangeDecap  ChangeKind = "decap"
+)
+
+// How a fact is known.
+const (
+	HowSeen     = "seen"     // observed on both sides of the place
+	HowInferred = "inferred" // concluded from observations before and after
+)
+
+// Change is a rewrite of a packet's headers since the hop before. A packet can
+// have its source and its destination rewritten at one place: then Also holds
+// the second.
+type Change struct {
+	Kind      ChangeKind
+	From, To  netip.AddrPort // of NAT
+	Hook      Hook           // where NAT happened; empty outside netfilter
+	HookHow   string         // how Hook is known
+	Conntrack bool           // a conntrack entry with just these addresses belongs to the packet
+	Tunnel    *Tunnel        // of encap and decap
+	Also      *Change
+}
+
+// Drop is the end of a packet.
+type Drop struct {
+	Reason   string // as the kernel spells it; empty if it gives none
+	Function string // that freed it; empty if unknown
+	Hook     Hook   // the netfilter hook that the packet was in; empty if none is known
+	Confirm  bool   // it had passed all of the hook's rules: conntrack's confirmation is what is left
+	Errno    int    // of a full socket
+}
+
+// leg returns the events' way as hops; see buildHops.
+func (l *legState) leg() Leg {
+	return Leg{Response: l.response, Attempt: l.attempt, Hops: buildHops(l.events, l.response)}
+}

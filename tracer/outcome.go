@@ -1,0 +1,259 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// finish makes a Lookup of an open one.
+func (l *lookupState) finish(c *Correlator) *Lookup {
+	for _, leg := range l.legs {
+		slices.SortStableFunc(leg.events, func(a, b *Event) int {
+			switch {
+			case a.Time < b.Time:
+				return -1
+			case a.Time > b.Time:
+				return 1
+			}
+			return 0
+		})
+	}
+	out := &Lookup{Start: l.start, End: l.last, DNSID: l.legs[0].events[0].DNSID, Why: l.why}
+	out.Client, out.Server, out.NetNS = l.asked()
+	l.setMessages(out)
+	l.setPeers(out)
+	for _, leg := range l.legs {
+		out.Legs = append(out.Legs, leg.leg())
+		if !leg.response {
+			out.Attempts++
+		}
+	}
+	for _, g := range c.gaps {
+		if g.from <= l.last && g.to >= l.start || !l.reached && g.to >= l.start && g.from <= l.deadline(c) {
+			out.Why = append(out.Why, "events were lost while it was under way")
+			break
+		}
+	}
+	if l.cut {
+		out.Why = append(out.Why, "it had more events than are kept of one lookup")
+	}
+	l.judge(out, c)
+	out.Incomplete = len(out.Why) > 0
+	return out
+}
+
+func (l *lookupState) setMessages(out *Lookup) {
+	for _, leg := range l.legs {
+		switch {
+		case leg.message == nil:
+		case !leg.response && (out.Question == nil || out.Question.Response):
+			out.Question = leg.message
+		case leg.response && out.Reply == nil:
+			out.Reply = leg.message
+			if out.Question == nil {
+				out.Question = leg.message
+			}
+		}
+	}
+	if out.Question == nil {
+		out.Question = &Message{ID: out.DNSID, Partial: true}
+	}
+}
+
+// setPeers fills in who took part: the process at the client's end, and the
+// server that the query reached in the end.
+func (l *lookupState) setPeers(out *Lookup) {
+	for _, leg := range l.legs {
+		if leg.response {
+			if out.Client == (netip.AddrPort{}) { // no query was seen
+				last := leg.events[len(leg.events)-1]
+				out.Client, out.Server, out.NetNS = last.Dst, last.Src, last.NetNS
+			}
+			continue
+		}
+		last := leg.events[len(leg.events)-1]
+		if last.Dst != out.Server && out.Server.IsValid() {
+			out.Backend = last.Dst
+		}
+	}
+	for _, leg := range l.legs {
+		for _, e := range leg.events {
+			read := e.Probe == ProbeRead || e.Freed != nil && readers[e.Freed.Function]
+			sent := e.Probe == ProbeNetDevQueue
+			// A read at the client's end is certain; who sent the query is what the kernel said first.
+			if e.PID != 0 && e.NetNS == out.NetNS && (leg.response && read || !leg.response && sent && out.PID == 0) {
+				out.PID, out.Comm = e.PID, e.Comm
+			}
+		}
+	}
+}
+
+// judge sets the outcome from what was seen. Only the absence of a reply needs
+// completeness to mean anything: a reply or a drop that was seen was there.
+func (l *lookupState) judge(out *Lookup, c *Correlator) {
+	var reply, query *legState
+	for _, leg := range l.legs {
+		if leg.response {
+			if reply == nil || !l.arrived(reply) {
+				reply = leg
+			}
+		} else {
+			query = leg
+		}
+	}
+	switch {
+	case query == nil:
+		out.Outcome, out.Detail = OutcomeIncomplete, "its query was not seen"
+		out.Why = append(out.Why, "its query was not seen")
+	case reply != nil && l.judgeReply(out, reply):
+	case l.judgeQueries(out):
+	case l.cutShort:
+		out.Outcome, out.Detail = OutcomeIncomplete, "the trace ended before its time was up"
+		out.Why = append(out.Why, "the trace ended before its time was up")
+	case len(out.Why) > 0:
+		out.Outcome, out.Detail = OutcomeIncomplete, "no reply was seen, but events were lost"
+	default:
+		out.Outcome, out.Detail = OutcomeLost, lostDetail(query, reply)
+	}
+}
+
+// arrived reports whether a reply's leg ends well at the client.
+func (l *lookupState) arrived(leg *legState) bool {
+	return slices.ContainsFunc(leg.events, l.isHome) && leg.fate() == nil
+}
+
+// judgeReply judges by the reply, if it says anything.
+func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
+	client, server, netns := l.asked()
+	if fate := reply.fate(); fate != nil {
+		out.Outcome = OutcomeDropped
+		out.Detail = "the reply: " + describe(fate)
+		if fate.NetNS == netns && fate.Src != server && fate.Dst == client {
+			out.Outcome = OutcomeUnexpectedSource
+			out.Detail = fmt.Sprintf("the reply came from %v, the client had asked %v", fate.Src, server)
+		}
+		return true
+	}
+	for _, e := range reply.events {
+		if l.isHome(e) && (e.Probe != ProbeConsumeSkb || readers[e.Freed.Function]) {
+			out.Outcome = OutcomeAnswered
+			out.Latency = e.Time - l.start
+		}
+	}
+	if out.Outcome != "" {
+		return true
+	}
+	last := reply.events[len(reply.events)-1]
+	if last.NetNS == netns && last.Dst == client && last.Src != server {
+		out.Outcome = OutcomeUnexpectedSource
+		out.Detail = fmt.Sprintf("the reply came from %v, the client had asked %v", last.Src, server)
+		return true
+	}
+	return false
+}
+
+// judgeQueries judges by the newest query leg whose end was seen.
+func (l *lookupState) judgeQueries(out *Lookup) bool {
+	for i := len(l.legs) - 1; i >= 0; i-- {
+		leg := l.legs[i]
+		if leg.response {
+			continue
+		}
+		if e := leg.rejection(); e != nil {
+			out.Outcome = OutcomeRejected
+			out.Detail = fmt.Sprintf("ICMP %s", icmpName(e.ICMP))
+			return true
+		}
+		if fate := leg.fate(); fate != nil {
+			out.Outcome, out.Detail = OutcomeDropped, "the query: "+describe(fate)
+			return true
+		}
+	}
+	return false
+}
+
+// fate returns the event that ended the packet, or nil if it went on or
+// reached a process: what is freed after that was a copy.
+func (l *legState) fate() *Event {
+	for i := len(l.events) - 1; i >= 0; i-- {
+		switch e := l.events[i]; {
+		case e.Probe == ProbeKfreeSkb, freedSilently(e):
+			if l.wasRead() {
+				return nil
+			}
+			return e
+		case e.Probe == ProbeConsumeSkb:
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+func (l *legState) wasRead() bool {
+	for i := range l.events {
+		if read, _ := readAt(l.events, i); read {
+			return true
+		}
+	}
+	return false
+}
+
+// rejection returns the ICMP error "destination unreachable" that this node
+// sent about the packet, or nil. One about a tunnel's packet goes to the
+// tunnel's end, and never reaches the client.
+func (l *legState) rejection() *Event {
+	for _, e := range l.events {
+		if e.ICMP != nil && e.Tunnel == nil && e.ICMP.Type == icmpUnreachable && e.ICMP.Code != icmpFragNeeded {
+			return e
+		}
+	}
+	return nil
+}
+
+// RFC 792, RFC 1191.
+const (
+	icmpUnreachable  = 3
+	icmpFragNeeded   = 4
+	icmpTimeExceeded = 11
+)
+
+func icmpName(i *ICMP) string {
+	names := map[ICMP]string{
+		{3, 0}: "network unreachable", {3, 1}: "host unreachable", {3, 2}: "protocol unreachable",
+		{3, 3}: "port unreachable", {3, 4}: "fragmentation needed", {3, 9}: "network prohibited",
+		{3, 10}: "host prohibited", {3, 13}: "administratively prohibited",
+		{11, 0}: "time to live exceeded", {11, 1}: "fragment reassembly time exceeded",
+	}
+	if name, ok := names[*i]; ok {
+		return name
+	}
+	return fmt.Sprintf("type %d code %d", i.Type, i.Code)
+}
+
+func (i *ICMP) String() string { return icmpName(i) }
+
+// describe says in one phrase how a packet ended.
+func describe(e *Event) string {
+	d := dropOf(e)
+	s := d.Reason
+	if s == "" {
+		s = "no reason given"
+	}
+	if d.Function != "" {
+		s += " in " + d.Function
+	}
+	return s
+}
+
+// lostDetail says how far the packets of a lost lookup came.
+func lostDetail(query, reply *legState) string {
+	if reply != nil {
+		return "a reply was on its way and did not arrive"
+	}
+	if query.wasRead() {
+		return "the server read the query and sent no reply"
+	}
+	return "no reply was seen"
+}

@@ -1,0 +1,248 @@
+package tracer
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// lookupState is a lookup that is still open.
+type lookupState struct {
+	legs     []*legState
+	keys     []flowKey
+	older    []*lookupState // by keys: the next older lookup of the same flow
+	question *Message       // of the first query seen
+	start    uint64
+	last     uint64 // newest event
+	sent     uint64 // start of the newest query leg
+	due      uint64 // when to look at it next
+	reached  bool   // a reply reached the client
+	cut      bool   // events beyond the bounds were thrown away
+	cutShort bool   // the trace ended before its time was up
+	why      []string
+}
+
+// legState is a packet on its way.
+type legState struct {
+	lookup   *lookupState
+	response bool
+	attempt  int
+	packets  []uint64
+	events   []*Event
+	message  *Message
+	ended    bool // dropped or read: what follows of the same content is another packet
+}
+
+// flowOf returns the key of a packet: the client is where queries come from.
+func flowOf(e *Event, f Flow) flowKey {
+	if e.Response {
+		return flowKey{client: f.Dst, server: f.Src, id: e.DNSID}
+	}
+	return flowKey{client: f.Src, server: f.Dst, id: e.DNSID}
+}
+
+func (l *lookupState) olderBy(key flowKey) *lookupState {
+	if i := slices.Index(l.keys, key); i >= 0 {
+		return l.older[i]
+	}
+	return nil
+}
+
+// place finds or makes the leg that e belongs to, and adds it there.
+func (c *Correlator) place(e *Event) {
+	if c.closed.has(e.Packet) {
+		c.count.Stragglers++
+		return
+	}
+	leg := c.packets[e.Packet]
+	if e.Packet == 0 || leg == nil || leg.response != e.Response || leg.again(e) {
+		message := messageOf(e)
+		leg = c.find(e, message)
+		if leg == nil {
+			return // the end of a packet that was never on its way
+		}
+	}
+	c.extend(leg, e)
+}
+
+// messageOf reads the DNS message that e captured, or returns nil.
+func messageOf(e *Event) *Message {
+	if len(e.Captured) <= int(e.DNSOffset) {
+		if e.Short && e.Captured != nil {
+			return ParseMessage(nil, int(e.DNSLen))
+		}
+		return nil
+	}
+	return ParseMessage(e.Captured[e.DNSOffset:], int(e.DNSLen))
+}
+
+// find returns the leg for a packet that is not known by its identity.
+func (c *Correlator) find(e *Event, m *Message) *legState {
+	var l *lookupState
+	for _, key := range keysOf(e) {
+		if l = c.match(key, m); l != nil {
+			break
+		}
+	}
+	if l != nil && e.Response && l.reached && l.continued(e) == nil {
+		// A second reply to a lookup that has one: a copy, kept with it.
+		return l.newLeg(e, m)
+	}
+	if l != nil {
+		if leg := l.continued(e); leg != nil {
+			return leg
+		}
+		if !e.Response && l.reached { // answered: the same question again is a lookup of its own
+			l = nil
+		}
+	}
+	if l == nil {
+		if e.Freed != nil || e.Probe == ProbeRead {
+			return nil
+		}
+		if e.Response && c.answered.has(flowOf(e, Flow{e.Src, e.Dst})) {
+			c.count.Stragglers++
+			return nil
+		}
+		l = c.open(e)
+	}
+	return l.newLeg(e, m)
+}
+
+// keysOf returns the keys under which the lookup of e may be known: the
+// packet's own addresses, and those that conntrack translates them to.
+func keysOf(e *Event) []flowKey {
+	keys := []flowKey{flowOf(e, Flow{e.Src, e.Dst})}
+	if e.CT == nil || e.Tunnel != nil {
+		return keys
+	}
+	for _, f := range []Flow{e.CT.Orig, {Src: e.CT.Reply.Dst, Dst: e.CT.Reply.Src}} {
+		keys = append(keys, flowKey{client: f.Src, server: f.Dst, id: e.DNSID})
+	}
+	return keys
+}
+
+// match returns the newest open lookup of a flow that asks what m asks.
+func (c *Correlator) match(key flowKey, m *Message) *lookupState {
+	for l := c.flows[key]; l != nil; l = l.olderBy(key) {
+		if l.asks(m) {
+			return l
+		}
+	}
+	return nil
+}
+
+// asks reports whether m may be about the question of l. Names are compared
+// with their case, which servers echo (0x20); replies may lack a question.
+func (l *lookupState) asks(m *Message) bool {
+	q := l.question
+	if m == nil || q == nil || m.Name == "" || q.Name == "" {
+		return true
+	}
+	return m.Name == q.Name && m.Type == q.Type
+}
+
+// continued returns the leg of l that a packet without known identity goes on
+// with: one with the same inner IP ID and direction that has not ended and has
+// not been here before.
+func (l *lookupState) continued(e *Event) *legState {
+	for i := len(l.legs) - 1; i >= 0; i-- {
+		leg := l.legs[i]
+		if leg.response == e.Response && !leg.ended && leg.events[0].IPID == e.IPID && !leg.again(e) {
+			return leg
+		}
+	}
+	return nil
+}
+
+// again reports whether e is where the leg has been before, with the same hop
+// limit and destination: a packet goes by a device, or leaves a host, once,
+// unless it goes round in a loop, which costs it hops. So it is another packet.
+func (l *legState) again(e *Event) bool {
+	if e.Probe != ProbeNetDevQueue && e.Probe != ProbeNetifReceiveSkb && (e.Probe != ProbeNFEnter || e.Hook != HookOutput) {
+		return false
+	}
+	return slices.ContainsFunc(l.events, func(old *Event) bool {
+		return old.Probe == e.Probe && old.NetNS == e.NetNS && old.Ifindex == e.Ifindex && old.Hook == e.Hook &&
+			old.TTL == e.TTL && old.Dst == e.Dst && (old.Tunnel == nil) == (e.Tunnel == nil)
+	})
+}
+
+// newLeg starts a leg with e.
+func (l *lookupState) newLeg(e *Event, m *Message) *legState {
+	leg := &legState{lookup: l, response: e.Response, message: m}
+	for _, other := range l.legs {
+		if !other.response {
+			leg.attempt = max(leg.attempt, other.attempt)
+		}
+	}
+	if !e.Response {
+		leg.attempt++
+		l.sent = e.Time
+	}
+	if len(l.legs) < maxLegs {
+		l.legs = append(l.legs, leg)
+	} else {
+		l.cut = true
+	}
+	return leg
+}
+
+// extend adds e to a leg, and learns from it what finds the packets to come.
+func (c *Correlator) extend(leg *legState, e *Event) {
+	l := leg.lookup
+	l.last = max(l.last, e.Time)
+	if e.Packet != 0 && !slices.Contains(leg.packets, e.Packet) {
+		leg.packets = append(leg.packets, e.Packet)
+		c.packets[e.Packet] = leg
+	}
+	if len(leg.events) >= maxLegEvents {
+		l.cut = true
+		c.count.Cut++
+		return
+	}
+	if n := len(leg.events); n == 0 || leg.events[n-1].Src != e.Src || leg.events[n-1].Dst != e.Dst || e.CT != nil {
+		for _, key := range keysOf(e) {
+			c.index(key, l)
+		}
+	}
+	leg.events = append(leg.events, e)
+	if leg.message == nil {
+		leg.message = messageOf(e)
+	}
+	if !leg.response && l.question == nil {
+		l.question = leg.message
+	}
+	if read, _ := readAt(leg.events, len(leg.events)-1); read || e.Probe == ProbeKfreeSkb {
+		leg.ended = true
+	}
+	if leg.response && !l.reached && l.isHome(e) {
+		l.reached = true
+	}
+}
+
+// asked returns the addresses of the first query event, or zero.
+func (l *lookupState) asked() (client, server netip.AddrPort, netns uint32) {
+	for _, leg := range l.legs {
+		if !leg.response {
+			first := leg.events[0]
+			return first.Src, first.Dst, first.NetNS
+		}
+	}
+	return netip.AddrPort{}, netip.AddrPort{}, 0
+}
+
+// isHome reports whether a reply's event shows it in the client's namespace,
+// with the addresses that the client expects.
+func (l *lookupState) isHome(e *Event) bool {
+	client, server, netns := l.asked()
+	return e.Probe != ProbeKfreeSkb && netns != 0 && e.NetNS == netns && e.Dst == client && e.Src == server
+}
+
+// deadline is when the lookup is over, as far as is known now: soon after a
+// reply has arrived, else when its time is up since the newest attempt.
+func (l *lookupState) deadline(c *Correlator) uint64 {
+	if l.reached {
+		return l.last + c.linger
+	}
+	return max(l.sent, l.start) + c.timeout + c.grace
+}
