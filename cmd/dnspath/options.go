@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// observeFlags are those that say what to observe, shared by the verbs that do.
+type observeFlags struct {
+	ports      []string
+	vxlanPorts []string
+	netns      []string
+	nfHooks    string
+	passive    bool
+	tc         []string
+	ringSize   string
+}
+
+func (o *observeFlags) register(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.ports, "port", nil, "UDP `port` of DNS, repeatable (default 53)")
+	fs.StringSliceVar(&o.vxlanPorts, "vxlan-port", nil, "UDP `port` of VXLAN, repeatable (default 4789,8472)")
+	fs.StringArrayVar(&o.netns, "netns", nil, "observe this network `namespace` alone: a name, path, PID, inode, pod or \"host\"; repeatable")
+	fs.StringVar(&o.nfHooks, "nf-hooks", "auto", "attach to the netfilter hooks of each namespace, where they accept every packet: `on`, off, or auto: on unless function probes see the hooks")
+	fs.BoolVar(&o.passive, "passive", false, "attach to tracepoints alone: nothing of dnspath is in a packet's way")
+	fs.StringSliceVar(&o.tc, "tc", nil, "attach to the tc hooks of `devices` with these names (* matches any), repeatable; without names, of all")
+	fs.Lookup("tc").NoOptDefVal = "*"
+	fs.StringVar(&o.ringSize, "ring-size", "8M", "buffer between the kernel and dnspath in `bytes`, a power of two; K and M are understood")
+}
+
+// options checks the flags and turns them into what tracer.Open takes.
+func (o *observeFlags) options() (tracer.Options, error) {
+	var opts tracer.Options
+	var err error
+	if opts.Ports, err = parsePorts("--port", o.ports); err != nil {
+		return opts, err
+	}
+	if opts.VXLANPorts, err = parsePorts("--vxlan-port", o.vxlanPorts); err != nil {
+		return opts, err
+	}
+	if opts.RingSize, err = parseRingSize(o.ringSize); err != nil {
+		return opts, err
+	}
+	for _, pattern := range o.tc {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			return opts, usagef("--tc: %q is no device name or pattern", pattern)
+		}
+	}
+	opts.TC = o.tc
+	switch o.nfHooks {
+	case "auto", "on":
+		opts.Netfilter = !o.passive
+	case "off":
+	default:
+		return opts, usagef("--nf-hooks: %q is none of on, off, auto", o.nfHooks)
+	}
+	if o.passive && (o.nfHooks == "on" || len(o.tc) > 0) {
+		return opts, usagef("--passive promises tracepoints alone: it does not go with --nf-hooks on or --tc")
+	}
+	opts.NetNS, err = findNetNS(o.netns)
+	return opts, err
+}
+
+func parsePorts(flag string, list []string) ([]uint16, error) {
+	if len(list) > tracer.MaxPorts {
+		return nil, usagef("%s: %d ports, at most %d are possible", flag, len(list), tracer.MaxPorts)
+	}
+	var ports []uint16
+	for _, s := range list {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return nil, usagef("%s: %q is no port, 1 to 65535", flag, s)
+		}
+		ports = append(ports, uint16(n))
+	}
+	return ports, nil
+}
+
+// parseRingSize reads a size in bytes, such as 65536, 64K or 8M, that the
+// kernel accepts for a ring buffer: a power of two and of whole pages.
+func parseRingSize(s string) (int, error) {
+	digits, unit := s, 1
+	switch {
+	case strings.HasSuffix(s, "K"):
+		digits, unit = s[:len(s)-1], 1<<10
+	case strings.HasSuffix(s, "M"):
+		digits, unit = s[:len(s)-1], 1<<20
+	}
+	n, err := strconv.Atoi(digits)
+	const most = 1 << 30
+	if err != nil || n <= 0 || n > most/unit {
+		return 0, usagef("--ring-size: %q is no size, such as 64K or 8M, up to 1024M", s)
+	}
+	n *= unit
+	if n&(n-1) != 0 || n%os.Getpagesize() != 0 {
+		return 0, usagef("--ring-size: %s is not a power of two of at least %d bytes", s, os.Getpagesize())
+	}
+	return n, nil
+}
+
+// findNetNS resolves namespaces as users name them to inodes.
+func findNetNS(specs []string) ([]uint32, error) {
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	if len(specs) > tracer.MaxNetNS {
+		return nil, usagef("--netns: %d namespaces, at most %d are possible", len(specs), tracer.MaxNetNS)
+	}
+	resolver := names.New(names.Options{})
+	refreshErr := resolver.Refresh()
+	inodes := make([]uint32, 0, len(specs))
+	for _, spec := range specs {
+		ns, err := resolver.Find(spec)
+		if err != nil && refreshErr != nil {
+			err = fmt.Errorf("%w (%w)", err, refreshErr)
+		}
+		if err != nil {
+			return nil, usagef("--netns: %w", err)
+		}
+		inodes = append(inodes, ns.Inode)
+	}
+	return inodes, nil
+}
+
+// parsePrefixes reads addresses and prefixes.
+func parsePrefixes(flag string, list []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, addrErr := netip.ParseAddr(s)
+			if addrErr != nil {
+				return nil, usagef("%s: %q is no address or prefix, such as 10.244.1.10 or 10.244.0.0/16", flag, s)
+			}
+			p = netip.PrefixFrom(a.WithZone(""), a.BitLen())
+		}
+		prefixes = append(prefixes, p.Masked())
+	}
+	return prefixes, nil
+}
+
+// positive checks a duration or count for which 0 and less make no sense.
+func positive[T time.Duration | int](flag string, v T) error {
+	if v <= 0 {
+		return usagef("--%s: %v is not greater than 0", flag, v)
+	}
+	return nil
+}

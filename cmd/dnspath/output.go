@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/internal/render"
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// maxQueued bounds what waits for a slow reader of stdout. What comes beyond is
+// counted: the trace itself must not wait, or the kernel's buffer overflows.
+const maxQueued = 16384
+
+// output writes what a trace finds, on a goroutine of its own.
+type output struct {
+	env    *env
+	flags  *traceFlags
+	node   string
+	tracer *tracer.Tracer
+	view   *render.Context
+	text   render.Text
+	filter *tracer.Filter
+	stop   context.CancelFunc // ends the trace
+
+	shown     int
+	outcomes  map[string]uint64
+	unwritten uint64
+	queue     chan any
+	failed    atomic.Bool // the writer has stopped
+	done      chan error
+}
+
+func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
+	color, width := terminal(e)
+	return &output{
+		env: e, flags: f, node: node, tracer: t, view: view(node, t),
+		text:     render.Text{Color: color, Width: width},
+		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
+	}
+}
+
+// terminal returns how stdout wants its text: colours and columns, or neither
+// if it is no terminal (https://no-color.org).
+func terminal(e *env) (color bool, width int) {
+	f, ok := e.stdout.(*os.File)
+	if !ok {
+		return false, 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return false, 0
+	}
+	return e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb", int(size.Col)
+}
+
+// start writes the first record and starts the writer.
+func (o *output) start(release string) error {
+	go o.write()
+	if o.flags.output != "json" {
+		return nil
+	}
+	now := wallClock()
+	o.put(render.Start{
+		Type: "start", Schema: render.SchemaVersion, Tool: "dnspath", Version: version, Kernel: release, Node: o.node,
+		Time: now.UTC(), ClockOffsetNS: o.tracer.Wall(0).UnixNano(), Probes: render.Probes(o.tracer.Probes()),
+	})
+	return nil
+}
+
+// lookup takes a lookup that has ended.
+func (o *output) lookup(l *tracer.Lookup) {
+	if !o.filter.Match(l) || o.flags.count > 0 && o.shown >= o.flags.count {
+		return
+	}
+	o.shown++
+	o.outcomes[string(l.Outcome)]++
+	o.put(l)
+	if o.shown == o.flags.count {
+		o.stop()
+	}
+}
+
+// event takes an observation.
+func (o *output) event(e *tracer.Event) { o.put(e) }
+
+func (o *output) put(record any) {
+	select {
+	case o.queue <- record:
+	default:
+		o.unwritten++
+	}
+	if o.failed.Load() {
+		o.stop()
+	}
+}
+
+// write writes records until the queue is closed. It flushes when nothing more
+// waits, so that people see a lookup as soon as it has ended.
+func (o *output) write() {
+	w := bufio.NewWriterSize(o.env.stdout, 1<<16)
+	var err error
+	for record := range o.queue {
+		if err != nil {
+			continue // drain
+		}
+		if err = o.writeRecord(w, record); err == nil && len(o.queue) == 0 {
+			err = w.Flush()
+		}
+		if err != nil {
+			o.failed.Store(true)
+			o.stop()
+		}
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	o.done <- err
+}
+
+func (o *output) writeRecord(w *bufio.Writer, record any) error {
+	switch r := record.(type) {
+	case *tracer.Lookup:
+		record = o.view.View(r)
+	case *tracer.Event:
+		name, _ := o.view.NetNS(r.NetNS)
+		record = render.EventRecord{Type: "event", Schema: render.SchemaVersion, Node: o.node, Event: r, NetNSName: name}
+	}
+	if o.flags.output == "json" {
+		return render.WriteJSON(w, record)
+	}
+	if r, ok := record.(*render.Record); ok {
+		return o.text.Write(w, r)
+	}
+	return nil
+}
+
+// finish writes the last record and waits for the writer.
+func (o *output) finish() error {
+	stats := o.tracer.Stats()
+	if o.flags.output == "json" {
+		o.queue <- render.Stats(o.node, wallClock(), &stats, o.outcomes, o.unwritten)
+	}
+	close(o.queue)
+	err := <-o.done
+	if errors.Is(err, unix.EPIPE) {
+		return err
+	}
+	o.summarize(&stats)
+	return err
+}
+
+// summarize says on stderr what was seen, and what was lost.
+func (o *output) summarize(stats *tracer.Stats) {
+	var parts []string
+	for _, outcome := range slices.Sorted(maps.Keys(o.outcomes)) {
+		parts = append(parts, fmt.Sprintf("%d %s", o.outcomes[outcome], outcome))
+	}
+	if len(parts) == 0 {
+		parts = []string{"none"}
+	}
+	fmt.Fprintf(o.env.stderr, "dnspath: %d lookups: %s; %d events, %d lost\n", o.shown, strings.Join(parts, ", "), stats.Events, stats.LostTotal())
+	if n := stats.LostTotal(); n > 0 {
+		fmt.Fprintf(o.env.stderr, "dnspath: lost: %s; lookups of that time are marked incomplete; a larger --ring-size may help\n", losses(stats))
+	}
+	if o.unwritten > 0 {
+		fmt.Fprintf(o.env.stderr, "dnspath: %d records were not written: the output was too slow\n", o.unwritten)
+	}
+}
+
+func losses(s *tracer.Stats) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(s.Lost)) {
+		if s.Lost[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, s.Lost[name]))
+		}
+	}
+	if s.Undecodable > 0 {
+		parts = append(parts, fmt.Sprintf("undecodable %d", s.Undecodable))
+	}
+	if s.Cut > 0 {
+		parts = append(parts, fmt.Sprintf("cut %d", s.Cut))
+	}
+	return strings.Join(parts, ", ")
+}

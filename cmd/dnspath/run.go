@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+// env is what the command uses of the process around it.
+type env struct {
+	stdout io.Writer
+	stderr io.Writer
+	getenv func(string) string
+}
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a fault in the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// command is a verb.
+type command struct {
+	name  string
+	short string
+	run   func(ctx context.Context, e *env, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		{"trace", "show DNS lookups live, hop by hop (the default)", runTrace},
+		{"probes", "show what this kernel lets us see, and how", runProbes},
+		{"version", "print the version", runVersion},
+	}
+}
+
+// run executes the command line and returns the exit status.
+func run(ctx context.Context, e *env, args []string) int {
+	err := dispatch(ctx, e, args)
+	var usage usageError
+	switch {
+	case err == nil, errors.Is(err, pflag.ErrHelp), errors.Is(err, syscall.EPIPE):
+		return exitOK
+	case errors.As(err, &usage):
+		fmt.Fprintf(e.stderr, "dnspath: %s; see dnspath --help\n", oneLine(err))
+		return exitUsage
+	default:
+		fmt.Fprintf(e.stderr, "dnspath: %s\n", oneLine(err))
+		return exitFailed
+	}
+}
+
+// oneLine keeps an error's text on one line, verifier logs and joined errors too.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// dispatch finds the verb; without one it is trace.
+func dispatch(ctx context.Context, e *env, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") && args[0] != "-h" && args[0] != "--help" && args[0] != "--version" {
+		return runTrace(ctx, e, args)
+	}
+	switch args[0] {
+	case "-h", "--help", "help":
+		help(e)
+		return nil
+	case "--version":
+		return runVersion(ctx, e, nil)
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.run(ctx, e, args[1:])
+		}
+	}
+	return usagef("unknown command %q", args[0])
+}
+
+func help(e *env) {
+	fmt.Fprint(e.stdout, `dnspath follows DNS lookups through this node, packet by packet: where each
+went, what rewrote it, and where it died.
+
+Usage:
+  dnspath [command] [flags]
+
+Commands:
+`)
+	for _, c := range commands() {
+		fmt.Fprintf(e.stdout, "  %-9s %s\n", c.name, c.short)
+	}
+	fmt.Fprint(e.stdout, `
+Examples:
+  dnspath                                   all lookups of this node, live
+  dnspath --name example.test --type AAAA   those for one domain and type
+  dnspath -o json > trace.json              keep them for later
+  dnspath probes                            what can be seen here
+
+dnspath COMMAND --help tells more.
+`)
+}
+
+// flags makes a flag set whose help is usage followed by the flags.
+func flags(e *env, name, usage string) *pflag.FlagSet {
+	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.SetOutput(io.Discard) // errors are printed once, by run
+	fs.Usage = func() { fmt.Fprintf(e.stdout, "%s\nFlags:\n%s", usage, fs.FlagUsages()) }
+	return fs
+}
+
+// parse parses args; a flag that holds one value may be given once.
+func parse(fs *pflag.FlagSet, args []string) error {
+	given := map[string]bool{}
+	err := fs.ParseAll(args, func(f *pflag.Flag, value string) error {
+		_, many := f.Value.(pflag.SliceValue)
+		if given[f.Name] && !many {
+			return fmt.Errorf("--%s is given twice", f.Name)
+		}
+		given[f.Name] = true
+		return fs.Set(f.Name, value)
+	})
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return err
+	case err != nil:
+		return usageError{err}
+	case fs.NArg() > 0:
+		return usagef("unexpected argument %q", fs.Arg(0))
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/internal/render"
+	"github.com/dnspath/dnspath/tracer"
+)
+
+const traceUsage = `Show DNS lookups live: a block for each when it has ended, with every hop of its
+query and its reply, what rewrote it, and where it died.
+
+Usage:
+  dnspath [trace] [flags]
+
+Examples:
+  dnspath                                   all lookups of this node
+  dnspath --name example.test --type A      A lookups for this name and all below it
+  dnspath --name '*.svc.cluster.local.'     a pattern for the whole name
+  dnspath --client 10.244.1.10 --count 5    the next five of one pod
+  dnspath --netns node-a --netns pod-1      only what happens in these namespaces
+  dnspath --port 53 --port 1053             DNS on other ports too
+  dnspath -o json --events > trace.json     everything, for later
+`
+
+// traceFlags are the flags of trace.
+type traceFlags struct {
+	observe   observeFlags
+	output    string
+	names     []string
+	types     []string
+	clients   []string
+	servers   []string
+	timeout   time.Duration
+	duration  time.Duration
+	count     int
+	readyFile string
+	events    bool
+}
+
+func parseTrace(e *env, args []string) (*traceFlags, error) {
+	f := &traceFlags{}
+	fs := flags(e, "trace", traceUsage)
+	fs.StringArrayVar(&f.names, "name", nil, "lookups for this `name` and all below it; with * or ? a pattern for the whole name; repeatable")
+	fs.StringSliceVar(&f.types, "type", nil, "lookups of this query `type`, such as A or AAAA; repeatable")
+	fs.StringSliceVar(&f.clients, "client", nil, "lookups of clients with this `address` or prefix; repeatable")
+	fs.StringSliceVar(&f.servers, "server", nil, "lookups that asked this `address` or prefix, or were translated to it; repeatable")
+	fs.StringVarP(&f.output, "output", "o", "text", "`format`: text or json, a record a line")
+	fs.DurationVar(&f.timeout, "timeout", 5*time.Second, "a lookup without an answer for so `long` is lost")
+	fs.DurationVar(&f.duration, "duration", 0, "end after so `long` (default: until interrupted)")
+	fs.IntVar(&f.count, "count", 0, "end after so `many` lookups (default: no end)")
+	fs.StringVar(&f.readyFile, "ready-file", "", "make this `file` when everything is attached")
+	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
+	f.observe.register(fs)
+	if err := parse(fs, args); err != nil {
+		return nil, err
+	}
+	if err := checkOutput(f.output); err != nil {
+		return nil, err
+	}
+	errs := []error{positive("timeout", f.timeout)}
+	if fs.Changed("duration") {
+		errs = append(errs, positive("duration", f.duration))
+	}
+	if fs.Changed("count") {
+		errs = append(errs, positive("count", f.count))
+	}
+	if f.events && f.output != "json" {
+		errs = append(errs, usagef("--events needs -o json"))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// filter makes the filter that the flags describe.
+func (f *traceFlags) filter() (*tracer.Filter, error) {
+	opts := tracer.FilterOptions{Names: f.names, Types: f.types}
+	var err error
+	if opts.Clients, err = parsePrefixes("--client", f.clients); err != nil {
+		return nil, err
+	}
+	if opts.Servers, err = parsePrefixes("--server", f.servers); err != nil {
+		return nil, err
+	}
+	filter, err := tracer.NewFilter(opts)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return filter, nil
+}
+
+func runTrace(ctx context.Context, e *env, args []string) (err error) {
+	f, err := parseTrace(e, args)
+	if err != nil {
+		return err
+	}
+	filter, err := f.filter()
+	if err != nil {
+		return err
+	}
+	opts, err := f.observe.options()
+	if err != nil {
+		return err
+	}
+	opts.Timeout = f.timeout
+	node, release, err := identity()
+	if err != nil {
+		return err
+	}
+	t, err := tracer.Open(opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.Close()) }()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if f.duration > 0 {
+		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		defer cancel()
+	}
+	out := newOutput(e, f, node, t)
+	out.stop = cancel
+	out.filter = filter
+	if err := out.start(release); err != nil {
+		return err
+	}
+	announce(e, t)
+	sink := tracer.Sink{Lookup: out.lookup, Ready: func() error { return makeReady(f.readyFile) }}
+	if f.events {
+		sink.Event = out.event
+	}
+	err = t.Run(ctx, sink)
+	return errors.Join(err, out.finish())
+}
+
+// announce says on stderr what is observed, and what can't be.
+func announce(e *env, t *tracer.Tracer) {
+	var blind []string
+	attached := 0
+	for _, p := range t.Probes() {
+		if p.Attached {
+			attached++
+		} else if !strings.HasPrefix(p.Why, "not asked for") && !slices.Contains(blind, p.Name) {
+			blind = append(blind, p.Name)
+		}
+	}
+	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends\n", attached, t.Stats().Namespaces)
+	if len(blind) > 0 {
+		fmt.Fprintf(e.stderr, "dnspath: can't see: %s; dnspath probes tells why\n", strings.Join(blind, ", "))
+	}
+	if err := t.Stats().Err; err != nil {
+		fmt.Fprintf(e.stderr, "dnspath: not all can be observed: %s\n", oneLine(err))
+	}
+}
+
+func makeReady(path string) error {
+	if path == "" {
+		return nil
+	}
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		return fmt.Errorf("make ready file: %w", err)
+	}
+	return nil
+}
+
+// identity returns the names of the node and of its kernel.
+func identity() (node, release string, err error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", "", fmt.Errorf("ask for the kernel's name: %w", err)
+	}
+	return unix.ByteSliceToString(u.Nodename[:]), unix.ByteSliceToString(u.Release[:]), nil
+}
+
+// view is the context in which lookups are shown.
+func view(node string, t *tracer.Tracer) *render.Context {
+	return &render.Context{
+		Node: node,
+		Wall: t.Wall,
+		NetNS: func(inode uint32) (name, pod string) {
+			if inode == 0 {
+				return "", ""
+			}
+			ns, _ := t.Names().NetNS(inode)
+			return ns.Name, ns.Pod
+		},
+	}
+}

@@ -1,0 +1,89 @@
+package render
+
+import (
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// Start is the first record of an export: who observed what, and how.
+type Start struct {
+	Type          string        `json:"type"` // "start"
+	Schema        int           `json:"schema"`
+	Tool          string        `json:"tool"`
+	Version       string        `json:"version"`
+	Kernel        string        `json:"kernel"`
+	Node          string        `json:"node"`
+	Time          time.Time     `json:"time"`
+	ClockOffsetNS int64         `json:"clock_offset_ns"` // from CLOCK_MONOTONIC, which events bear, to the wall clock
+	Probes        []ProbeRecord `json:"probes"`
+}
+
+// ProbeRecord is a row of the table of hops.
+type ProbeRecord struct {
+	Hop      string `json:"hop"`
+	Layer    string `json:"layer"`
+	Kind     string `json:"kind"`
+	Probe    string `json:"probe"`
+	Target   string `json:"target"`
+	Sees     string `json:"sees"`
+	Attached bool   `json:"attached"`
+	Note     string `json:"note,omitempty"`
+}
+
+// EventRecord is one observation, as --events writes it.
+type EventRecord struct {
+	Type   string `json:"type"` // "event"
+	Schema int    `json:"schema"`
+	Node   string `json:"node"`
+	*tracer.Event
+	NetNSName string `json:"netns_name,omitempty"`
+}
+
+// StatsRecord is the last record of an export: what was counted, and lost.
+type StatsRecord struct {
+	Type        string            `json:"type"` // "stats"
+	Schema      int               `json:"schema"`
+	Node        string            `json:"node"`
+	Time        time.Time         `json:"time"`
+	Events      uint64            `json:"events"`
+	Lookups     uint64            `json:"lookups"`
+	Outcomes    map[string]uint64 `json:"outcomes"`
+	Lost        map[string]uint64 `json:"lost"` // events in the kernel, by what was full
+	Undecodable uint64            `json:"undecodable"`
+	Evicted     uint64            `json:"evicted"`    // lookups closed early
+	Cut         uint64            `json:"cut"`        // events beyond the bounds of one lookup
+	Late        uint64            `json:"late"`       // events too far out of order
+	Stragglers  uint64            `json:"stragglers"` // events of lookups that had ended
+	Unwritten   uint64            `json:"unwritten"`  // records that the output was too slow for
+}
+
+// Probes makes records of the table of hops.
+func Probes(table []tracer.ProbeStatus) []ProbeRecord {
+	records := make([]ProbeRecord, 0, len(table))
+	for _, p := range table {
+		records = append(records, ProbeRecord{
+			Hop: p.Name, Layer: p.Layer, Kind: string(p.Kind), Probe: p.Program, Target: p.Target,
+			Sees: p.Sees, Attached: p.Attached, Note: p.Why,
+		})
+	}
+	return records
+}
+
+// Stats makes a record of what was counted.
+func Stats(node string, at time.Time, s *tracer.Stats, outcomes map[string]uint64, unwritten uint64) StatsRecord {
+	return StatsRecord{
+		Type: "stats", Schema: SchemaVersion, Node: node, Time: at.UTC(), Events: s.Events, Lookups: s.Lookups,
+		Outcomes: outcomes, Lost: s.Lost, Undecodable: s.Undecodable, Evicted: s.Evicted, Cut: s.Cut,
+		Late: s.Late, Stragglers: s.Stragglers, Unwritten: unwritten,
+	}
+}
+
+// WriteJSON writes a record as one line.
+func WriteJSON(w io.Writer, record any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(record)
+}

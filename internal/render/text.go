@@ -1,0 +1,317 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Text writes records for people.
+type Text struct {
+	Color bool
+	Width int // columns of the terminal; 0 unknown: lines are not folded
+}
+
+// narrow is the width under which a hop's details get a line of their own.
+const narrow = 100
+
+// Write writes a lookup: a line that says how it ended, then its legs, hop by
+// hop, each with the time since the hop before.
+func (t *Text) Write(w io.Writer, r *Record) error {
+	var b bytes.Buffer
+	t.headline(&b, r)
+	for _, leg := range r.Legs {
+		t.leg(&b, r, leg)
+	}
+	for _, why := range r.Why {
+		fmt.Fprintf(&b, "  %s %s\n", t.paint(yellow, "incomplete:"), printable(why))
+	}
+	b.WriteByte('\n')
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func (t *Text) headline(b *bytes.Buffer, r *Record) {
+	mark, color := "✗", red
+	switch {
+	case r.Outcome == "answered" && r.Rcode == "NOERROR" && r.Defect == "":
+		mark, color = "✓", green
+	case r.Outcome == "answered", r.Outcome == "incomplete":
+		mark, color = "!", yellow
+	}
+	name := "(no question)"
+	if r.Name != "" {
+		name = printable(r.Name) + " " + r.QType
+	}
+	fmt.Fprintf(b, "%s %s  %s  %s\n", t.paint(color, mark), t.paint(dim, r.Time.Local().Format("15:04:05.000000")),
+		t.paint(bold, name), t.paint(color, outcome(r)))
+	fmt.Fprintf(b, "  %s", who(r.Client))
+	if r.Server != nil {
+		fmt.Fprintf(b, " asked %s", r.Server)
+	}
+	if r.Backend != nil {
+		fmt.Fprintf(b, ", that is %s", r.Backend)
+	}
+	fmt.Fprintf(b, "; ID %d", r.DNSID)
+	if r.Attempts > 1 {
+		fmt.Fprintf(b, "; sent %d times", r.Attempts)
+	}
+	b.WriteByte('\n')
+	if r.Defect != "" {
+		fmt.Fprintf(b, "  %s %s\n", t.paint(yellow, "malformed:"), printable(r.Defect))
+	}
+}
+
+// outcome says in one phrase how it ended.
+func outcome(r *Record) string {
+	if r.Outcome != "answered" {
+		if r.Detail == "" {
+			return r.Outcome
+		}
+		return r.Outcome + ": " + printable(r.Detail)
+	}
+	s := "answered"
+	if r.Rcode != "" {
+		s += " " + r.Rcode
+	}
+	if len(r.Answers) > 0 {
+		s += " " + strings.Join(r.Answers, ", ")
+	}
+	if r.Truncated {
+		s += " (truncated)"
+	}
+	return s + " in " + duration(r.LatencyNS)
+}
+
+func who(c Client) string {
+	name := c.Pod
+	if name == "" {
+		name = c.NetNSName
+	}
+	s := c.String()
+	if c.Process != "" {
+		s += fmt.Sprintf(" (%s[%d])", printable(c.Process), c.PID)
+	}
+	if name != "" {
+		s = printable(name) + " " + s
+	}
+	return s
+}
+
+// String writes an address as usual: 192.0.2.1:53, [2001:db8::1]:53.
+func (e Endpoint) String() string {
+	if !e.Addr.IsValid() {
+		return "unknown"
+	}
+	if e.Addr.Is6() {
+		return fmt.Sprintf("[%s]:%d", e.Addr, e.Port)
+	}
+	return fmt.Sprintf("%s:%d", e.Addr, e.Port)
+}
+
+// row is a line of a leg: a hop, or several hooks that changed nothing.
+type row struct {
+	at     uint64
+	where  string // namespace
+	place  string // device or hook
+	what   string
+	detail string
+	color  string
+}
+
+func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
+	title := leg.Direction
+	if r.Attempts > 1 {
+		title += fmt.Sprintf(" %d", leg.Attempt)
+	}
+	if n := len(leg.Hops); n > 0 {
+		title += fmt.Sprintf("  %s → %s", leg.Hops[0].Src, leg.Hops[0].Dst)
+	}
+	fmt.Fprintf(b, "  %s\n", t.paint(bold, title))
+	rows := rowsOf(leg.Hops)
+	var where, place, what int
+	for _, row := range rows {
+		where = max(where, utf8.RuneCountInString(row.where))
+		place = max(place, utf8.RuneCountInString(row.place))
+		what = max(what, utf8.RuneCountInString(row.what))
+	}
+	last := uint64(0)
+	if len(leg.Hops) > 0 {
+		last = leg.Hops[0].TNS
+	}
+	for _, row := range rows {
+		delta := "+" + duration(row.at-min(last, row.at))
+		last = row.at
+		fmt.Fprintf(b, "  %s  %s  %s  %s", t.paint(dim, pad(delta, -9)), pad(row.where, where), pad(row.place, place),
+			t.paint(row.color, pad(row.what, what)))
+		if row.detail != "" {
+			if t.Width > 0 && t.Width < narrow {
+				b.WriteString("\n               ")
+			}
+			fmt.Fprintf(b, "  %s", t.paint(row.color, row.detail))
+		}
+		trimLine(b)
+		b.WriteByte('\n')
+	}
+}
+
+// rowsOf makes lines of hops: hooks one after the other that changed nothing
+// share one.
+func rowsOf(hops []Hop) []row {
+	var rows []row
+	for i := range hops {
+		h := &hops[i]
+		if quiet(h) && i > 0 && quiet(&hops[i-1]) && hops[i-1].NetNSName == h.NetNSName && (hops[i-1].Tunnel == nil) == (h.Tunnel == nil) {
+			last := &rows[len(rows)-1]
+			last.place += " " + h.Hook
+			continue
+		}
+		rows = append(rows, rowOf(h))
+	}
+	return rows
+}
+
+// quiet reports whether a hop is a hook that the packet went into, and nothing more.
+func quiet(h *Hop) bool { return h.Hop == "hook" && h.Change == nil }
+
+func rowOf(h *Hop) row {
+	r := row{at: h.TNS, where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop}
+	if r.where == "" {
+		r.where = "netns:" + strconv.FormatUint(uint64(h.NetNS), 10)
+	}
+	var details []string
+	switch {
+	case h.Drop != nil:
+		r.color, r.what = red, "DROP"
+		if h.Hop != "drop" {
+			r.what = h.Hop
+		}
+		details = append(details, dropText(h.Drop))
+	case h.ICMP != nil:
+		r.color = red
+		details = append(details, h.ICMP.Meaning)
+	case h.Hook != "":
+		r.place = h.Hook
+		if h.Change == nil {
+			r.what = "hook"
+			r.color = dim
+		}
+	}
+	if h.Hop == "read" && h.Process != "" {
+		details = append(details, fmt.Sprintf("by %s[%d]", printable(h.Process), h.PID))
+	}
+	if h.Inferred {
+		details = append(details, "inferred: freed by way of its socket")
+	}
+	if h.Queued {
+		details = append(details, "queued, not seen to reach the driver")
+	}
+	if h.Change != nil {
+		if r.color == "" {
+			r.color = cyan
+		}
+		details = append(details, changeText(h, h.Change))
+		for i := range h.Changes {
+			details = append(details, changeText(h, &h.Changes[i]))
+		}
+	}
+	r.detail = strings.Join(details, "; ")
+	return r
+}
+
+func dropText(d *Drop) string {
+	s := d.Reason
+	if s == "" {
+		s = "no reason given"
+	}
+	if d.Function != "" {
+		s += " in " + printable(d.Function)
+	}
+	switch {
+	case d.Confirm:
+		s += ", past the rules of " + d.Hook + ": at conntrack's confirmation"
+	case d.Hook != "":
+		s += ", in hook " + d.Hook
+	}
+	if d.Errno != 0 {
+		s += fmt.Sprintf(" (errno %d)", d.Errno)
+	}
+	return s
+}
+
+func changeText(h *Hop, c *Change) string {
+	switch {
+	case c.Kind == "encap" && h.Tunnel != nil:
+		t := h.Tunnel
+		return fmt.Sprintf("encapsulated: %s, VNI %d, %s → %s", t.Kind, t.VNI, t.Src, t.Dst)
+	case c.Kind == "decap":
+		return "decapsulated"
+	}
+	s := fmt.Sprintf("%s %s → %s", strings.ToUpper(c.Kind), c.From, c.To)
+	if c.Hook != "" && c.How == "inferred" {
+		s += " (at " + c.Hook + ", inferred)"
+	}
+	return s
+}
+
+// duration writes ns with three digits that count.
+func duration(ns uint64) string {
+	switch d := time.Duration(ns); {
+	case d < 10*time.Microsecond:
+		return fmt.Sprintf("%.1f µs", float64(ns)/1e3)
+	case d < time.Millisecond:
+		return fmt.Sprintf("%.0f µs", float64(ns)/1e3)
+	case d < time.Second:
+		return fmt.Sprintf("%.2f ms", float64(ns)/1e6)
+	default:
+		return fmt.Sprintf("%.2f s", float64(ns)/1e9)
+	}
+}
+
+// pad fills s up with spaces to width columns; to the left if width is negative.
+func pad(s string, width int) string {
+	fill := strings.Repeat(" ", max(0, max(width, -width)-utf8.RuneCountInString(s)))
+	if width < 0 {
+		return fill + s
+	}
+	return s + fill
+}
+
+// trimLine cuts the blanks off the end of b.
+func trimLine(b *bytes.Buffer) {
+	b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
+}
+
+// printable makes bytes of the network or of other programs safe for a
+// terminal: what is not printable ASCII is escaped as in a Go string.
+func printable(s string) string {
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' {
+			q := strconv.QuoteToASCII(s)
+			return q[1 : len(q)-1]
+		}
+	}
+	return s
+}
+
+// ANSI colours; paint leaves text as it is where none are wanted.
+const (
+	red    = "\x1b[31m"
+	green  = "\x1b[32m"
+	yellow = "\x1b[33m"
+	cyan   = "\x1b[36m"
+	bold   = "\x1b[1m"
+	dim    = "\x1b[2m"
+	reset  = "\x1b[0m"
+)
+
+func (t *Text) paint(color, s string) string {
+	if !t.Color || color == "" || s == "" {
+		return s
+	}
+	return color + s + reset
+}

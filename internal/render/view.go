@@ -1,0 +1,253 @@
+// Package render shows lookups: as text for people, as JSON for later. Both
+// are made from one view of a finished lookup, a Record, so that they can't
+// tell different stories.
+package render
+
+import (
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// SchemaVersion is that of the JSON export: fields may be added under the same
+// version, never change their meaning. docs/export.schema.json describes it.
+const SchemaVersion = 1
+
+// Record is a lookup as it is shown. What is absent is unknown or does not
+// apply.
+type Record struct {
+	Type       string     `json:"type"` // "lookup"
+	Schema     int        `json:"schema"`
+	Node       string     `json:"node"`
+	ID         string     `json:"id"`
+	Time       time.Time  `json:"time"` // wall clock of the first event
+	LatencyNS  uint64     `json:"latency_ns,omitempty"`
+	Name       string     `json:"name,omitempty"`
+	QType      string     `json:"qtype,omitempty"`
+	DNSID      uint16     `json:"dns_id"`
+	Transport  string     `json:"transport"`
+	Attempts   int        `json:"attempts"`
+	Client     Client     `json:"client"`
+	Server     *Endpoint  `json:"server,omitempty"`
+	Backend    *Endpoint  `json:"backend,omitempty"`
+	Outcome    string     `json:"outcome"`
+	Detail     string     `json:"detail,omitempty"`
+	Rcode      string     `json:"rcode,omitempty"`
+	Answers    []string   `json:"answers,omitempty"`
+	Truncated  bool       `json:"truncated,omitempty"` // the TC bit of the reply
+	Defect     string     `json:"defect,omitempty"`    // what is malformed in the query, or in the reply
+	Legs       []Leg      `json:"legs"`
+	Findings   []struct{} `json:"findings"` // none are made yet
+	Incomplete bool       `json:"incomplete"`
+	Why        []string   `json:"incomplete_why,omitempty"`
+}
+
+// Endpoint is an address and a port.
+type Endpoint struct {
+	Addr netip.Addr `json:"addr"`
+	Port uint16     `json:"port"`
+}
+
+// Client is who asked.
+type Client struct {
+	Endpoint
+	NetNS     uint32 `json:"netns,omitempty"`
+	NetNSName string `json:"netns_name,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Process   string `json:"process,omitempty"`
+	PID       uint32 `json:"pid,omitempty"`
+}
+
+// Leg is the way of one packet.
+type Leg struct {
+	Direction string `json:"direction"` // "query", "reply"
+	Attempt   int    `json:"attempt"`
+	Hops      []Hop  `json:"hops"`
+}
+
+// Hop is what happened at one place.
+type Hop struct {
+	Hop       string   `json:"hop"`
+	Layer     string   `json:"layer"`
+	Probe     string   `json:"probe"`
+	TNS       uint64   `json:"t_ns"` // since the lookup's first event
+	NetNS     uint32   `json:"netns,omitempty"`
+	NetNSName string   `json:"netns_name,omitempty"`
+	Dev       string   `json:"dev,omitempty"`
+	Ifindex   uint32   `json:"ifindex,omitempty"`
+	Src       string   `json:"src"`
+	Dst       string   `json:"dst"`
+	Len       uint32   `json:"len"`
+	TTL       uint8    `json:"ttl"`
+	Hook      string   `json:"hook,omitempty"`
+	Change    *Change  `json:"change,omitempty"`
+	Changes   []Change `json:"more_changes,omitempty"` // of a hop that made several at once
+	Tunnel    *Tunnel  `json:"tunnel,omitempty"`
+	Drop      *Drop    `json:"drop,omitempty"`
+	ICMP      *ICMP    `json:"icmp,omitempty"`
+	Process   string   `json:"process,omitempty"`
+	PID       uint32   `json:"pid,omitempty"`
+	Inferred  bool     `json:"inferred,omitempty"` // concluded from what was seen; it happened no later than t_ns
+	Queued    bool     `json:"queued,omitempty"`   // handed to the device, not seen to reach its driver
+}
+
+// Change is a rewrite of the packet's headers.
+type Change struct {
+	Kind  string `json:"kind"` // dnat, snat, un-dnat, un-snat, encap, decap
+	From  string `json:"from,omitempty"`
+	To    string `json:"to,omitempty"`
+	Hook  string `json:"hook,omitempty"`
+	How   string `json:"hook_how,omitempty"` // "seen", "inferred"
+	By    string `json:"by,omitempty"`
+	ByHow string `json:"by_how,omitempty"`
+}
+
+// Tunnel is the header around the packet.
+type Tunnel struct {
+	Kind string `json:"kind"`
+	VNI  uint32 `json:"vni"`
+	Src  string `json:"src"`
+	Dst  string `json:"dst"`
+}
+
+// Drop is the end of the packet.
+type Drop struct {
+	Reason   string `json:"reason,omitempty"`
+	Function string `json:"function,omitempty"`
+	Hook     string `json:"hook,omitempty"`
+	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
+	Errno    int    `json:"errno,omitempty"`
+}
+
+// ICMP is an error that the node sent about the packet.
+type ICMP struct {
+	Type    uint8  `json:"type"`
+	Code    uint8  `json:"code"`
+	Meaning string `json:"meaning"`
+}
+
+// Context is what a view needs beyond the lookup itself.
+type Context struct {
+	Node  string                                // name of the node
+	Wall  func(ns uint64) time.Time             // kernel time to wall clock
+	NetNS func(inode uint32) (name, pod string) // names of a namespace; empty if unknown
+}
+
+// View makes a Record of a lookup.
+func (c *Context) View(l *tracer.Lookup) *Record {
+	r := &Record{
+		Type: "lookup", Schema: SchemaVersion, Node: c.Node, ID: c.id(l), Time: c.Wall(l.Start).UTC(),
+		LatencyNS: l.Latency, Name: l.Question.Name, DNSID: l.DNSID, Transport: "udp", Attempts: l.Attempts,
+		Outcome: string(l.Outcome), Detail: l.Detail, Findings: []struct{}{}, Incomplete: l.Incomplete, Why: l.Why,
+		Client: c.client(l), Server: endpoint(l.Server), Backend: endpoint(l.Backend),
+		Defect: l.Question.Defect,
+	}
+	if l.Question.Name != "" {
+		r.QType = dns.Type(l.Question.Type).String()
+	}
+	if l.Reply != nil {
+		r.setReply(l.Reply)
+	}
+	for _, leg := range l.Legs {
+		direction := "query"
+		if leg.Response {
+			direction = "reply"
+		}
+		v := Leg{Direction: direction, Attempt: leg.Attempt}
+		for i := range leg.Hops {
+			v.Hops = append(v.Hops, c.hop(&leg.Hops[i], l.Start))
+		}
+		r.Legs = append(r.Legs, v)
+	}
+	return r
+}
+
+// setReply fills in what the server said.
+func (r *Record) setReply(m *tracer.Message) {
+	if m.Defect == "" || m.Name != "" {
+		r.Rcode = rcode(m.Rcode)
+	}
+	r.Truncated = m.TC
+	for _, a := range m.Answers {
+		r.Answers = append(r.Answers, a.String())
+	}
+	if m.Defect != "" && r.Defect == "" {
+		r.Defect = "reply: " + m.Defect
+	}
+}
+
+func rcode(code int) string {
+	if name, ok := dns.RcodeToString[code]; ok {
+		return name
+	}
+	return fmt.Sprintf("RCODE%d", code)
+}
+
+// id is the same for the same lookup, whoever computes it.
+func (c *Context) id(l *tracer.Lookup) string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %d %v %v %d", c.Node, l.Start, l.Client, l.Server, l.DNSID)
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+func (c *Context) client(l *tracer.Lookup) Client {
+	v := Client{NetNS: l.NetNS, Process: l.Comm, PID: l.PID}
+	if e := endpoint(l.Client); e != nil {
+		v.Endpoint = *e
+	}
+	v.NetNSName, v.Pod = c.NetNS(l.NetNS)
+	return v
+}
+
+func endpoint(a netip.AddrPort) *Endpoint {
+	if !a.IsValid() {
+		return nil
+	}
+	return &Endpoint{Addr: a.Addr(), Port: a.Port()}
+}
+
+func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
+	v := Hop{
+		Hop: h.Name, Layer: h.Layer, Probe: string(h.Probe), TNS: h.Time - start, NetNS: h.NetNS,
+		Dev: h.Dev, Ifindex: h.Ifindex, Src: h.Src.String(), Dst: h.Dst.String(),
+		Len: h.Len, TTL: h.TTL, Hook: string(h.Hook), Process: h.Comm, PID: h.PID, Queued: h.Queued, Inferred: h.Inferred,
+	}
+	v.NetNSName, _ = c.NetNS(h.NetNS)
+	if h.Tunnel != nil {
+		v.Tunnel = tunnel(h.Tunnel)
+	}
+	for ch := h.Change; ch != nil; ch = ch.Also {
+		if v.Change == nil {
+			v.Change = change(ch)
+		} else {
+			v.Changes = append(v.Changes, *change(ch))
+		}
+	}
+	if d := h.Drop; d != nil {
+		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno}
+	}
+	if h.ICMP != nil {
+		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
+	}
+	return v
+}
+
+func change(c *tracer.Change) *Change {
+	v := &Change{Kind: string(c.Kind), Hook: string(c.Hook), How: c.HookHow}
+	if c.From.IsValid() {
+		v.From, v.To = c.From.String(), c.To.String()
+	}
+	if c.Conntrack {
+		v.By, v.ByHow = "netfilter nat", tracer.HowSeen
+	}
+	return v
+}
+
+func tunnel(t *tracer.Tunnel) *Tunnel {
+	return &Tunnel{Kind: t.Kind, VNI: t.VNI, Src: t.Src.String(), Dst: t.Dst.String()}
+}
