@@ -1,0 +1,17 @@
+module github.com/dnspath/dnspath
+
+go 1.26.0
+
+require (
+	github.com/cilium/ebpf v0.22.0
+	github.com/google/go-cmp v0.7.0
+	github.com/miekg/dns v1.1.73
+	github.com/spf13/pflag v1.0.10
+	github.com/vishvananda/netlink v1.3.1
+	github.com/vishvananda/netns v0.0.5
+	golang.org/x/sys v0.49.0
+)
+
+require golang.org/x/net v0.57.0 // indirect
+
+tool github.com/cilium/ebpf/cmd/bpf2go
