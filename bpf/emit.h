@@ -266,7 +266,8 @@ static __noinline void emit(struct sk_buff *skb, const struct packet *p, const s
  * before it takes the next one, and no softirq interrupts another, so a socket
  * that becomes readable meanwhile does so because of this datagram, if it is
  * the one that it is addressed to. The sk_buff itself may be gone by then:
- * another CPU can have read it.
+ * another CPU can have read it. So what is reported are its headers as they
+ * were at the last probe before: INPUT may have translated them since.
  */
 struct arrival {
 	struct packet p;
@@ -341,7 +342,7 @@ static __always_inline void observe(struct sk_buff *skb, const struct site *s, e
 		l->read = 1;
 	emit(skb, &p, s, l, born);
 	if (s->probe == PROBE_NETIF_RECEIVE_SKB ||
-	    (s->probe == PROBE_NF_ENTER && s->hook == NF_INET_LOCAL_IN))
+	    (s->hook == NF_INET_LOCAL_IN && s->probe <= PROBE_NF_LEAVE))
 		arrive(&p, l, head);
 }
 

@@ -37,7 +37,9 @@ func (b *hopBuilder) add(e *Event, h Hop) {
 	if b.merge(e, h) {
 		return
 	}
-	if n := len(b.hops); n > 0 {
+	if n := len(b.hops); n > 0 && e.Probe == ProbeSkDataReady {
+		h.Src, h.Dst = b.hops[n-1].Src, b.hops[n-1].Dst // not read anew: bpf/emit.h, queued()
+	} else if n > 0 {
 		h.Change = b.change(&b.hops[n-1], e)
 	}
 	if h.Layer == "device" && h.Name == "rx" {

@@ -126,31 +126,45 @@ func (l *lookupState) arrived(leg *legState) bool {
 // judgeReply judges by the reply, if it says anything.
 func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 	client, server, netns := l.asked()
+	foreign := func(e *Event) bool { return e.NetNS == netns && e.Dst == client && e.Src != server }
 	if fate := reply.fate(); fate != nil {
-		out.Outcome = OutcomeDropped
-		out.Detail = "the reply: " + describe(fate)
-		if fate.NetNS == netns && fate.Src != server && fate.Dst == client {
-			out.Outcome = OutcomeUnexpectedSource
-			out.Detail = fmt.Sprintf("the reply came from %v, the client had asked %v", fate.Src, server)
+		out.Outcome, out.Detail = OutcomeDropped, "the reply: "+describe(fate)
+		if foreign(fate) {
+			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(fate, server)
 		}
 		return true
 	}
-	for _, e := range reply.events {
-		if l.isHome(e) && (e.Probe != ProbeConsumeSkb || readers[e.Freed.Function]) {
-			out.Outcome = OutcomeAnswered
-			out.Latency = e.Time - l.start
+	if at := l.arrival(reply); at != 0 {
+		out.Outcome, out.Latency = OutcomeAnswered, at-l.start
+		return true
+	}
+	// A source that is wrong on arrival may be translated still (INPUT), but not once a process has read it.
+	for i, e := range reply.events {
+		if read, _ := readAt(reply.events, i); read && foreign(e) {
+			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(e, server)
+			return true
 		}
-	}
-	if out.Outcome != "" {
-		return true
-	}
-	last := reply.events[len(reply.events)-1]
-	if last.NetNS == netns && last.Dst == client && last.Src != server {
-		out.Outcome = OutcomeUnexpectedSource
-		out.Detail = fmt.Sprintf("the reply came from %v, the client had asked %v", last.Src, server)
-		return true
 	}
 	return false
+}
+
+func unexpected(e *Event, server netip.AddrPort) string {
+	return fmt.Sprintf("the reply came from %v, the client had asked %v", e.Src, server)
+}
+
+// arrival returns when a reply reached the client: when it was queued to the
+// socket, else when it was last seen before it was read; 0 if it did not.
+func (l *lookupState) arrival(reply *legState) (at uint64) {
+	if !slices.ContainsFunc(reply.events, l.isHome) {
+		return 0
+	}
+	_, _, netns := l.asked()
+	for _, e := range reply.events {
+		if e.NetNS == netns && (e.Probe != ProbeConsumeSkb || readers[e.Freed.Function]) {
+			at = e.Time
+		}
+	}
+	return at
 }
 
 // judgeQueries judges by the newest query leg whose end was seen.

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -21,13 +22,17 @@ type Namespace struct {
 	Path  string
 }
 
-// priorities of the links in a hook: before and after everything else that
-// is registered there. NF_IP_PRI_FIRST and NF_IP_PRI_LAST themselves are
-// refused (net/netfilter/nf_bpf_link.c); conntrack's confirm stays behind the
-// last link, so a packet dropped after it was dropped at confirm.
+// Priorities of the links in a hook: before and after everything else that is
+// registered there. The kernel keeps the outermost two for itself
+// (net/netfilter/nf_bpf_link.c), and refuses a link where another function has
+// the same priority: another tracer's, or conntrack's confirmation of IPv6 at
+// INPUT, which is at NF_IP6_PRI_LAST - 1. So a few more inward are tried. What
+// is confirmed is confirmed behind the last link: a packet that is dropped
+// after it was dropped at confirmation.
 const (
-	nfFirst = -1<<31 + 1
-	nfLast  = 1<<31 - 2
+	nfFirst = math.MinInt32 + 1
+	nfLast  = math.MaxInt32 - 2
+	nfTries = 8
 )
 
 var nfFamilies = []link.NetfilterProtocolFamily{link.NetfilterProtoIPv4, link.NetfilterProtoIPv6}
@@ -89,16 +94,16 @@ func (s *Session) attachNetfilter() ([]link.Link, error) {
 	var links []link.Link
 	for _, family := range nfFamilies {
 		for _, hook := range nfHooks {
-			for name, priority := range map[string]int32{
-				gen.DnspathProgNfEnter: nfFirst,
-				gen.DnspathProgNfLeave: nfLast,
+			for _, end := range []struct {
+				program          string
+				priority, inward int32
+			}{
+				{gen.DnspathProgNfEnter, nfFirst, 1},
+				{gen.DnspathProgNfLeave, nfLast, -1},
 			} {
-				l, err := link.AttachNetfilter(link.NetfilterOptions{
-					Program:        s.coll.Programs[name],
-					ProtocolFamily: family,
-					Hook:           hook,
-					Priority:       priority,
-				})
+				l, err := attachHook(link.NetfilterOptions{
+					Program: s.coll.Programs[end.program], ProtocolFamily: family, Hook: hook, Priority: end.priority,
+				}, end.inward)
 				if err != nil {
 					return nil, errors.Join(err, closeLinks(links))
 				}
@@ -107,6 +112,18 @@ func (s *Session) attachNetfilter() ([]link.Link, error) {
 		}
 	}
 	return links, nil
+}
+
+// attachHook attaches at the priority of opts or, where that is taken, at one
+// of the next inward.
+func attachHook(opts link.NetfilterOptions, inward int32) (link.Link, error) {
+	for try := 1; ; try++ {
+		l, err := link.AttachNetfilter(opts)
+		if err == nil || !errors.Is(err, unix.EBUSY) || try == nfTries {
+			return l, err
+		}
+		opts.Priority += inward
+	}
 }
 
 // inside calls do in the network namespace at path, on a thread of its own

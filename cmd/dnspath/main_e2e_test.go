@@ -1,0 +1,207 @@
+//go:build e2e
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/dnspath/dnspath/internal/lab"
+	"github.com/dnspath/dnspath/internal/render"
+)
+
+// bin is the dnspath that the tests run: DNSPATH_BIN, or one built for them.
+var bin string
+
+func TestMain(m *testing.M) {
+	status, err := lab.Isolate(func() int {
+		remove, err := findBinary()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+			return 1
+		}
+		defer remove()
+		return m.Run()
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "end-to-end tests:", err)
+	}
+	os.Exit(status)
+}
+
+func findBinary() (remove func(), err error) {
+	if bin = os.Getenv("DNSPATH_BIN"); bin != "" {
+		return func() {}, nil
+	}
+	dir, err := os.MkdirTemp("", "dnspath-bin-")
+	if err != nil {
+		return nil, err
+	}
+	bin = filepath.Join(dir, "dnspath")
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build: %w: %s", err, out)
+	}
+	return func() { os.RemoveAll(dir) }, nil
+}
+
+// raise makes a lab for one test, with a DNS server in both DNS pods.
+func raise(t *testing.T, cfg lab.Config) *lab.Lab {
+	t.Helper()
+	l, err := lab.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close lab: %v", err)
+		}
+	})
+	for _, ns := range []*lab.NS{l.DNSA, l.DNSB} {
+		if _, err := lab.StartDNS(ns, lab.DNSOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+// observe starts the tool, with JSON for output.
+func observe(t *testing.T, args ...string) *lab.Observer {
+	t.Helper()
+	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "-o", "json", "--timeout", "1s"}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// export is what the tool wrote.
+type export struct {
+	start   render.Start
+	lookups []*render.Record
+	events  int
+	stats   render.StatsRecord
+}
+
+// end stops the tool and reads what it wrote.
+func end(t *testing.T, o *lab.Observer) export {
+	t.Helper()
+	if err := o.Stop(); err != nil {
+		t.Fatalf("tool: %v: %s", err, o.Stderr())
+	}
+	return read(t, o.Stdout())
+}
+
+func read(t *testing.T, out []byte) export {
+	t.Helper()
+	var x export
+	s := bufio.NewScanner(bytes.NewReader(out))
+	s.Buffer(nil, 1<<24)
+	for s.Scan() {
+		var kind struct {
+			Type string `json:"type"`
+		}
+		unmarshal(t, s.Bytes(), &kind)
+		switch kind.Type {
+		case "start":
+			unmarshal(t, s.Bytes(), &x.start)
+		case "lookup":
+			r := &render.Record{}
+			unmarshal(t, s.Bytes(), r)
+			x.lookups = append(x.lookups, r)
+		case "event":
+			x.events++
+		case "stats":
+			unmarshal(t, s.Bytes(), &x.stats)
+		default:
+			t.Errorf("record of type %q", kind.Type)
+		}
+	}
+	if x.stats.Type == "" {
+		t.Errorf("the export has no stats at its end:\n%s", out)
+	}
+	return x
+}
+
+func unmarshal(t *testing.T, line []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(line, v); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+}
+
+// only returns the one lookup of an export that asks for name.
+func (x export) only(t *testing.T, name string) *render.Record {
+	t.Helper()
+	var found []*render.Record
+	for _, r := range x.lookups {
+		if r.Name == name {
+			found = append(found, r)
+		}
+	}
+	if len(found) != 1 {
+		for _, r := range x.lookups {
+			t.Logf("lookup: %+v", r)
+		}
+		t.Fatalf("%d lookups for %s, want 1", len(found), name)
+	}
+	return found[0]
+}
+
+// way writes the hops of a leg as a user reads them: where, at which device or
+// hook, what, and what changed.
+func way(r *render.Record, leg int) []string {
+	if leg >= len(r.Legs) {
+		return nil
+	}
+	var lines []string
+	for _, h := range r.Legs[leg].Hops {
+		place := h.Dev
+		if h.Hook != "" {
+			place = h.Hook
+		}
+		line := fmt.Sprintf("%s %s %s", h.NetNSName, place, h.Hop)
+		if h.Dev == "" && h.Hook == "" {
+			line = fmt.Sprintf("%s %s", h.NetNSName, h.Hop)
+		}
+		changes := slices.Clone(h.Changes)
+		if h.Change != nil {
+			changes = append([]render.Change{*h.Change}, changes...)
+		}
+		for _, c := range changes {
+			switch {
+			case c.Kind == "encap":
+				line += fmt.Sprintf(" %s(vni %d)", c.Kind, h.Tunnel.VNI)
+			case c.From != "":
+				line += fmt.Sprintf(" %s %s>%s", c.Kind, port(c.From, r), port(c.To, r))
+			default:
+				line += " " + c.Kind
+			}
+			if c.How == "inferred" {
+				line += " at " + c.Hook + "?"
+			}
+		}
+		if h.Hop == "read" && h.Inferred {
+			continue // comes whenever the kernel gets to freeing it
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// port writes the client's port as a word, for it differs from run to run.
+func port(addr string, r *render.Record) string {
+	suffix := fmt.Sprintf(":%d", r.Client.Port)
+	if base, ok := bytes.CutSuffix([]byte(addr), []byte(suffix)); ok {
+		return string(base) + ":client"
+	}
+	return addr
+}

@@ -1,0 +1,163 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"sync"
+)
+
+// ServiceMode says what translates the service's address on the nodes.
+type ServiceMode string
+
+// The service modes. Rules are shaped like those of kube-proxy.
+const (
+	ServiceNone     ServiceMode = "none"     // no service; also the empty string
+	ServiceIPTables ServiceMode = "iptables" // kube-proxy's iptables mode
+	ServiceNFTables ServiceMode = "nftables" // kube-proxy's nftables mode
+)
+
+// The names of the namespaces.
+const (
+	NodeA  = "node-a"
+	NodeB  = "node-b"
+	Client = "client" // a pod on node-a
+	DNSA   = "dns-a"  // a DNS pod on node-a
+	DNSB   = "dns-b"  // a DNS pod on node-b
+)
+
+// The devices of a node. Pods hang on veth-client and veth-dns; inside a pod
+// the device is eth0 too.
+const (
+	WireDev   = "eth0"
+	BridgeDev = "cni0"
+	VXLANDev  = "vxlan.calico"
+)
+
+// Config says what lab to make. Its zero value is a good lab without a service.
+type Config struct {
+	// Service is how the service address is translated, on both nodes.
+	Service ServiceMode
+	// Endpoints names the DNS pods behind the service; several are chosen from
+	// at random. A service with none rejects, as kube-proxy does.
+	Endpoints []string
+	// BridgeNF turns net.bridge.bridge-nf-call-iptables and -ip6tables on in
+	// the nodes; otherwise they are off.
+	BridgeNF bool
+	// VXLAN is the overlay between the nodes.
+	VXLAN VXLAN
+}
+
+// VXLAN is the overlay's shape.
+type VXLAN struct {
+	VNI  int // 0 means 4096, as Calico has it
+	Port int // UDP port; 0 means 4789
+	// ZeroChecksum sends an outer UDP checksum of 0. Otherwise the outer header
+	// has a checksum, which is the kernel's default and what CNIs have.
+	ZeroChecksum bool
+}
+
+// Lab is a running lab. Close it.
+type Lab struct {
+	NodeA, NodeB, Client, DNSA, DNSB *NS
+
+	cfg Config
+
+	mu      sync.Mutex
+	closers []func() error // in order of creation
+}
+
+// New raises a lab. When it returns, the first packet finds its way: links are
+// up and addresses usable. No DNS server runs yet.
+func New(ctx context.Context, cfg Config) (*Lab, error) {
+	if _, err := os.Stat(sealFile); err != nil {
+		return nil, fmt.Errorf("raise lab: %w", ErrNotIsolated)
+	}
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("raise lab: %w", err)
+	}
+	l := &Lab{cfg: cfg}
+	if err := l.build(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("raise lab: %w", err), l.Close())
+	}
+	return l, nil
+}
+
+// complete fills in defaults and checks what was asked for.
+func (c Config) complete() (Config, error) {
+	switch c.Service {
+	case "":
+		c.Service = ServiceNone
+	case ServiceNone, ServiceIPTables, ServiceNFTables:
+	default:
+		return c, fmt.Errorf("unknown service mode %q", c.Service)
+	}
+	for _, e := range c.Endpoints {
+		if e != DNSA && e != DNSB {
+			return c, fmt.Errorf("unknown endpoint %q (want %s or %s)", e, DNSA, DNSB)
+		}
+	}
+	if c.VXLAN.VNI == 0 {
+		c.VXLAN.VNI = 4096
+	}
+	if c.VXLAN.Port == 0 {
+		c.VXLAN.Port = 4789
+	}
+	return c, nil
+}
+
+func (l *Lab) build(ctx context.Context) error {
+	if err := l.makeNamespaces(); err != nil {
+		return err
+	}
+	if err := l.wire(ctx); err != nil {
+		return err
+	}
+	return l.installService(ctx)
+}
+
+// Namespaces returns all namespaces of the lab, nodes first.
+func (l *Lab) Namespaces() []*NS {
+	return []*NS{l.NodeA, l.NodeB, l.Client, l.DNSA, l.DNSB}
+}
+
+// NS returns the namespace of the given name, or nil.
+func (l *Lab) NS(name string) *NS {
+	for _, ns := range l.Namespaces() {
+		if ns.Name == name {
+			return ns
+		}
+	}
+	return nil
+}
+
+// Service returns the address of the cluster DNS service, 10.96.0.10:53.
+func Service() netip.AddrPort { return netip.AddrPortFrom(ipv4.service, dnsPort) }
+
+// Service6 returns its IPv6 address, [fd00:10:96::10]:53.
+func Service6() netip.AddrPort { return netip.AddrPortFrom(ipv6.service, dnsPort) }
+
+// Close ends what was started in the lab (DNS servers, dnsmasq) and takes the
+// lab down. Closing twice is no error.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	closers := l.closers
+	l.closers = nil
+	l.mu.Unlock()
+	var errs []error
+	for i := len(closers) - 1; i >= 0; i-- {
+		errs = append(errs, closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// onClose has Close call fn; last in, first out. fn must bear being called
+// after its thing was closed already.
+func (l *Lab) onClose(fn func() error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closers = append(l.closers, fn)
+}

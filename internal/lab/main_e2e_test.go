@@ -1,0 +1,73 @@
+//go:build e2e
+
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+// raiseEnv makes the test binary raise a lab, print it and wait to be killed.
+const raiseEnv = "DNSPATH_LAB_TEST_RAISE"
+
+func TestMain(m *testing.M) {
+	run := m.Run
+	if os.Getenv(raiseEnv) != "" {
+		run = raiseAndHang
+	}
+	status, err := Isolate(run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab tests:", err)
+	}
+	os.Exit(status)
+}
+
+// raiseAndHang prints the process id and the namespaces' numbers.
+func raiseAndHang() int {
+	ctx := context.Background()
+	l, err := New(ctx, Config{Service: ServiceIPTables, Endpoints: []string{DNSB}})
+	if err == nil {
+		_, err = StartDnsmasq(ctx, l.DNSB, l.DNSB.Addr)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Print(os.Getpid())
+	for _, ns := range l.Namespaces() {
+		fmt.Print(" ", ns.Inode())
+	}
+	fmt.Println()
+	select {}
+}
+
+// raise makes a lab for one test, with a DNS server in both DNS pods.
+func raise(t *testing.T, cfg Config) *Lab {
+	t.Helper()
+	l := raiseBare(t, cfg)
+	for _, ns := range []*NS{l.DNSA, l.DNSB} {
+		if _, err := StartDNS(ns, DNSOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func raiseBare(t *testing.T, cfg Config) *Lab {
+	t.Helper()
+	start := time.Now()
+	l, err := New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("raised in %s", time.Since(start).Round(time.Millisecond))
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Errorf("close lab: %v", err)
+		}
+	})
+	return l
+}

@@ -1,0 +1,99 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// servicePort is one port of the cluster DNS service.
+type servicePort struct {
+	name  string // of the port
+	proto string
+}
+
+func servicePorts() []servicePort { return []servicePort{{"dns", "udp"}, {"dns-tcp", "tcp"}} }
+
+const (
+	serviceNamespace = "kube-system"
+	serviceName      = "kube-dns"
+)
+
+// fullName is what kube-proxy calls the port in comments and hashes.
+func (p servicePort) fullName() string {
+	return serviceNamespace + "/" + serviceName + ":" + p.name
+}
+
+// installService puts the service's rules on both nodes.
+func (l *Lab) installService(ctx context.Context) error {
+	for _, node := range l.nodes() {
+		switch l.cfg.Service {
+		case ServiceIPTables:
+			for _, f := range families() {
+				command := "iptables-restore"
+				if f.bits == ipv6.bits {
+					command = "ip6tables-restore"
+				}
+				rules := iptablesService(f, l.endpoints(f))
+				if err := node.feed(ctx, rules, command, "--noflush", "--wait"); err != nil {
+					return err
+				}
+			}
+		case ServiceNFTables:
+			rules := nftablesService(ipv4, l.endpoints(ipv4)) + nftablesService(ipv6, l.endpoints(ipv6))
+			if err := node.NFT(ctx, rules); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endpoints returns the addresses behind the service.
+func (l *Lab) endpoints(f family) []netip.AddrPort {
+	var list []netip.AddrPort
+	for _, name := range l.cfg.Endpoints {
+		addr := l.NS(name).Addr
+		if f.bits == ipv6.bits {
+			addr = l.NS(name).Addr6
+		}
+		list = append(list, netip.AddrPortFrom(addr, dnsPort))
+	}
+	return list
+}
+
+// feed runs a program in the namespace with text on its standard input.
+func (ns *NS) feed(ctx context.Context, text, name string, args ...string) error {
+	cmd := ns.Command(ctx, name, args...)
+	cmd.Stdin = strings.NewReader(text)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s in %s: %w: %s", name, ns.Name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// NFT gives text to "nft -f -" in the namespace. The text is one transaction.
+func (ns *NS) NFT(ctx context.Context, text string) error {
+	return ns.feed(ctx, text, "nft", "-f", "-")
+}
+
+// IPTables runs iptables in the namespace, such as
+//
+//	IPTables(ctx, "-A", "FORWARD", "-p", "udp", "--dport", "53", "-j", "DROP")
+func (ns *NS) IPTables(ctx context.Context, rule ...string) error {
+	return ns.feed(ctx, "", "iptables", append([]string{"--wait"}, rule...)...)
+}
+
+// IP6Tables is IPTables for IPv6.
+func (ns *NS) IP6Tables(ctx context.Context, rule ...string) error {
+	return ns.feed(ctx, "", "ip6tables", append([]string{"--wait"}, rule...)...)
+}
+
+// shortHash is how kube-proxy makes chain names unique.
+func shortHash(text string, length int) string {
+	sum := sha256.Sum256([]byte(text))
+	return base32.StdEncoding.EncodeToString(sum[:])[:length]
+}
