@@ -30,26 +30,6 @@ struct site {
 	bool dev_is_stale; /* skb->dev may hold something else by now (struct udp_dev_scratch) */
 };
 
-static __always_inline __u64 mix(__u64 sum, const void *from, __u32 words)
-{
-	const __u32 *w = from;
-
-	for (__u32 i = 0; i < words; i++)
-		sum = (sum ^ w[i]) * 0x100000001b3ULL; /* FNV-1a, a word at a time */
-	return sum;
-}
-
-/* digest sums up the headers whose change makes a new copy of the packet worth its room. */
-static __always_inline __u64 digest(const struct packet *p)
-{
-	__u32 rest[2] = { p->vni << 8 | p->tunnel, (__u32)p->outer_check << 16 | p->check };
-	__u64 sum = mix(0xcbf29ce484222325ULL, &p->flow, sizeof(p->flow) / 4);
-
-	if (p->tunnel)
-		sum = mix(sum, &p->outer, sizeof(p->outer) / 4);
-	return mix(sum, rest, 2) | 1; /* never 0, which means: nothing seen */
-}
-
 static __always_inline void set_conntrack(struct event *e, struct sk_buff *skb)
 {
 	unsigned long nfct = BPF_CORE_READ(skb, _nfct);
@@ -131,30 +111,73 @@ static __always_inline void set_process(struct event *e, struct sk_buff *skb, co
 	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
 }
 
-static __always_inline void set_packet(struct event *e, struct sk_buff *skb, const struct packet *p)
+/* set_addresses reads an IP header and the ports behind it. */
+static __always_inline void set_addresses(struct tuple *t, __u8 *family, __u8 *ttl, __u64 ip,
+					  __u64 l4)
 {
-	e->flags |= p->flags;
-	e->vni = p->vni;
-	e->dns_id = p->dns_id;
-	e->dns_flags = p->dns_flags;
-	e->dns_len = p->dns_len;
-	e->dns_off = p->dns_off;
-	e->ip_id = p->ip_id;
-	e->check = p->check;
-	e->outer_check = p->outer_check;
-	e->flow = p->flow;
-	e->outer = p->outer;
-	e->family = p->family;
-	e->outer_family = p->outer_family;
-	e->tunnel = p->tunnel;
-	e->proto = p->proto;
-	e->ttl = p->ttl;
-	e->outer_ttl = p->outer_ttl;
+	union ip_header h;
+	__be16 ports[2];
+
+	if (bpf_probe_read_kernel(&h, sizeof(h), (void *)ip) ||
+	    bpf_probe_read_kernel(ports, sizeof(ports), (void *)l4))
+		return;
+	*family = h.v4.ver_ihl >> 4;
+	if (*family == 4) {
+		*ttl = h.v4.ttl;
+		__builtin_memcpy(t->saddr, h.v4.saddr, 4);
+		__builtin_memcpy(t->daddr, h.v4.daddr, 4);
+	} else {
+		*ttl = h.v6.hop_limit;
+		__builtin_memcpy(t->saddr, h.v6.saddr, 16);
+		__builtin_memcpy(t->daddr, h.v6.daddr, 16);
+	}
+	t->sport = bpf_ntohs(ports[0]);
+	t->dport = bpf_ntohs(ports[1]);
+}
+
+/* be16_at reads a number from the packet; 0 if it can't be read. */
+static __always_inline __u16 be16_at(__u64 addr)
+{
+	__be16 n = 0;
+
+	bpf_probe_read_kernel(&n, sizeof(n), (void *)addr);
+	return bpf_ntohs(n);
+}
+
+static __always_inline void set_headers(struct event *e, const struct found *f)
+{
+	__u64 udp = f->l3 + f->l4_off;
+
+	e->proto = IPPROTO_UDP;
+	e->dns_id = f->dns_id;
+	e->dns_len = f->dns_len;
+	e->dns_off = f->l4_off + sizeof(struct udphdr);
+	set_addresses(&e->flow, &e->family, &e->ttl, f->l3 + f->ip_off, udp);
+	e->check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
+	if (!(f->flags & (FLAG_SHORT_DNS | FLAG_NONLINEAR)))
+		e->dns_flags = be16_at(udp + sizeof(struct udphdr) + 2);
+	if (e->family == 4)
+		e->ip_id = be16_at(f->l3 + f->ip_off + __builtin_offsetof(struct iphdr, id));
+	if (!f->outer_off)
+		return;
+	udp = f->l3 + f->outer_off;
+	e->tunnel = TUNNEL_VXLAN;
+	set_addresses(&e->outer, &e->outer_family, &e->outer_ttl, f->l3, udp);
+	e->outer_check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
+	/* VXLAN: flags (8 bits), reserved (24), VNI (24), reserved (8) */
+	e->vni = be16_at(udp + sizeof(struct udphdr) + 4) << 8 |
+		 be16_at(udp + sizeof(struct udphdr) + 6) >> 8;
+}
+
+static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, const struct found *f)
+{
+	e->skb = (__u64)skb;
+	e->head = (__u64)BPF_CORE_READ(skb, head);
 	e->len = BPF_CORE_READ(skb, len);
 	e->mark = BPF_CORE_READ(skb, mark);
+	e->l4_off = f->l3 + f->l4_off - e->head;
 	e->csum_start = BPF_CORE_READ(skb, csum_start);
 	e->csum_offset = BPF_CORE_READ(skb, csum_offset);
-	e->l4_off = p->l3 + p->l4_off - e->head;
 	e->ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
 	e->csum_level = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_level);
 	e->encapsulation = BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation);
@@ -184,19 +207,19 @@ static __always_inline struct event *reserve(__u32 want, __u32 *room)
 	return e;
 }
 
-static __always_inline void capture(struct event *e, const struct packet *p, __u32 want, __u32 room)
+static __always_inline void capture(struct event *e, const struct found *f, __u32 want, __u32 room)
 {
-	void *to = e + 1;
+	void *to = e + 1, *from = (void *)f->l3;
 
 	if (room == CAPTURE_SMALL) {
 		if (want > CAPTURE_SMALL)
 			want = CAPTURE_SMALL;
-		if (!bpf_probe_read_kernel(to, want, (void *)p->l3))
+		if (!bpf_probe_read_kernel(to, want, from))
 			e->cap_len = want;
 	} else if (room == CAPTURE_LARGE) {
 		if (want > CAPTURE_LARGE)
 			want = CAPTURE_LARGE;
-		if (!bpf_probe_read_kernel(to, want, (void *)p->l3))
+		if (!bpf_probe_read_kernel(to, want, from))
 			e->cap_len = want;
 	}
 }
@@ -208,59 +231,6 @@ static __always_inline void submit(struct event *e)
 	bpf_ringbuf_submit(e, waiting >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
-/* emit writes the observation of p at site s. */
-static __noinline void emit(struct sk_buff *skb, const struct packet *p, const struct site *s,
-			    struct life *l, bool born)
-{
-	__u64 sum = digest(p);
-	__u32 want = 0, room = 0;
-	struct event *e;
-
-	if (skb && (!l || l->seen != sum)) {
-		want = p->dns_off + p->dns_len;
-		if (want > p->linear)
-			want = p->linear;
-		if (want > CAPTURE_LARGE)
-			want = CAPTURE_LARGE;
-	}
-	e = reserve(want, &room);
-	if (!e)
-		return;
-	__builtin_memset(e, 0, sizeof(*e));
-	e->time = bpf_ktime_get_ns();
-	e->packet = l ? l->id : 0;
-	e->skb = (__u64)skb;
-	e->head = (__u64)BPF_CORE_READ(skb, head);
-	e->cpu = bpf_get_smp_processor_id();
-	e->probe = s->probe;
-	e->location = s->location;
-	e->reason = s->reason;
-	e->rc = s->rc;
-	e->icmp_type = s->icmp_type;
-	e->icmp_code = s->icmp_code;
-	if (born)
-		e->flags |= FLAG_NEW;
-	if (l && l->hook) {
-		e->hook = l->hook - 1;
-		e->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
-	}
-	set_packet(e, skb, p);
-	set_place(e, skb, s, l);
-	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &e->netns)) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return;
-	}
-	set_conntrack(e, skb);
-	set_process(e, skb, l);
-	capture(e, p, want, room);
-	if (l) {
-		l->seen = sum;
-		if (s->probe < PROBE_NF_ENTER)
-			l->sent = 1;
-	}
-	submit(e);
-}
-
 /*
  * What this CPU's receive path holds now. It queues a datagram to its socket
  * before it takes the next one, and no softirq interrupts another, so a socket
@@ -270,9 +240,9 @@ static __noinline void emit(struct sk_buff *skb, const struct packet *p, const s
  * were at the last probe before: INPUT may have translated them since.
  */
 struct arrival {
-	struct packet p;
-	__u64 head;
-	__u32 netns;
+	struct event e;
+	__u32 waiting;
+	__u32 pad;
 };
 
 struct {
@@ -282,68 +252,128 @@ struct {
 	__type(value, struct arrival);
 } arriving SEC(".maps");
 
-static __always_inline void arrive(const struct packet *p, const struct life *l, __u64 head)
+static __always_inline bool arrives(const struct site *s)
+{
+	return s->probe == PROBE_NETIF_RECEIVE_SKB ||
+	       (s->hook == NF_INET_LOCAL_IN &&
+		(s->probe == PROBE_NF_ENTER || s->probe == PROBE_NF_LEAVE));
+}
+
+static __always_inline void arrive(const struct event *e)
 {
 	__u32 zeroth = 0;
 	struct arrival *a = bpf_map_lookup_elem(&arriving, &zeroth);
 
-	if (!a || !l || p->tunnel)
+	if (!a)
 		return;
-	a->p = *p;
-	a->head = head;
-	a->netns = l->netns;
+	__builtin_memcpy(&a->e, e, sizeof(*e));
+	a->waiting = 1;
 }
 
 /* queued reports that the arriving packet was queued to sk, if that is what made sk readable. */
 static __always_inline void queued(struct sock *sk)
 {
-	__u32 zeroth = 0;
+	__u32 zeroth = 0, room;
 	struct arrival *a;
-	struct site s = { .probe = PROBE_SK_DATA_READY, .dev_is_stale = true };
+	struct event *e;
 
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
 		return;
 	a = bpf_map_lookup_elem(&arriving, &zeroth);
-	if (!a || !a->head || a->p.flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
-	    a->netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
+	if (!a || !a->waiting || a->e.tunnel ||
+	    a->e.flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
+	    a->e.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
 		return;
-	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	a->waiting = 0;
+	e = reserve(0, &room);
+	if (!e)
+		return;
+	__builtin_memcpy(e, &a->e, sizeof(*e));
+	e->time = bpf_ktime_get_ns();
+	e->probe = PROBE_SK_DATA_READY;
+	e->flags &= ~FLAG_NEW;
+	e->cap_len = 0;
+	e->ifindex = 0;
+	__builtin_memset(e->dev, 0, sizeof(e->dev));
+	submit(e);
+}
 
-	struct life *l = bpf_map_lookup_elem(&packets, &a->head);
+/* emit writes the observation of the packet f in skb, at site s. */
+static __noinline void emit(struct sk_buff *skb, const struct found *f, const struct site *s,
+			    struct life *l, bool born)
+{
+	__u32 want = 0, room = 0;
+	struct event *e;
 
-	a->head = 0; /* once */
-	if (l && l->message == message_of(&a->p))
-		emit(0, &a->p, &s, l, false);
+	if (!l || l->seen != f->digest) {
+		want = f->l4_off + sizeof(struct udphdr) + f->dns_len;
+		if (want > f->linear)
+			want = f->linear;
+		if (want > CAPTURE_LARGE)
+			want = CAPTURE_LARGE;
+	}
+	e = reserve(want, &room);
+	if (!e)
+		return;
+	__builtin_memset(e, 0, sizeof(*e));
+	e->time = bpf_ktime_get_ns();
+	e->packet = l ? l->id : 0;
+	e->cpu = bpf_get_smp_processor_id();
+	e->probe = s->probe;
+	e->location = s->location;
+	e->reason = s->reason;
+	e->rc = s->rc;
+	e->icmp_type = s->icmp_type;
+	e->icmp_code = s->icmp_code;
+	e->flags = f->flags | (born ? FLAG_NEW : 0);
+	if (l && l->hook) {
+		e->hook = l->hook - 1;
+		e->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
+	}
+	set_place(e, skb, s, l);
+	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &e->netns)) {
+		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
+		return;
+	}
+	set_headers(e, f);
+	set_buffer(e, skb, f);
+	set_conntrack(e, skb);
+	set_process(e, skb, l);
+	capture(e, f, want, room);
+	if (l) {
+		l->seen = f->digest;
+		if (s->probe < PROBE_NF_ENTER)
+			l->sent = 1;
+	}
+	if (arrives(s))
+		arrive(e);
+	submit(e);
 }
 
 /* observe is what every hook does: recognise, identify, emit. */
 static __always_inline void observe(struct sk_buff *skb, const struct site *s, enum l3_at at)
 {
-	struct packet p;
+	struct found f;
 	bool born = false;
 
-	if (!parse(&p, skb, at))
+	if (!find(&f, skb, at))
 		return;
 
-	__u64 head = (__u64)BPF_CORE_READ(skb, head);
-	struct life *l = live(skb, head, &p, &born);
+	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
 
 	if (l && s->probe == PROBE_NF_ENTER) {
 		l->hook = s->hook + 1;
 		l->hook_left = 0;
 	} else if (l && s->probe == PROBE_NF_LEAVE) {
 		l->hook_left = 1;
-		if (l->seen == digest(&p)) /* as NF_ENTER reported it: nothing to add */
+		if (l->seen == f.digest) /* as NF_ENTER reported it: nothing to add */
 			return;
 	} else if (l && s->probe < PROBE_NF_ENTER) {
 		l->hook = 0; /* a device: whatever hook it was in lies behind */
 	}
 	if (l && s->probe == PROBE_SKB_COPY_DATAGRAM_IOVEC)
 		l->read = 1;
-	emit(skb, &p, s, l, born);
-	if (s->probe == PROBE_NETIF_RECEIVE_SKB ||
-	    (s->hook == NF_INET_LOCAL_IN && s->probe <= PROBE_NF_LEAVE))
-		arrive(&p, l, head);
+	emit(skb, &f, s, l, born);
 }
 
 #endif

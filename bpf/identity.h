@@ -50,16 +50,16 @@ static __always_inline void count_loss(__u32 kind)
 		(*n)++;
 }
 
-static __always_inline __u64 message_of(const struct packet *p)
+static __always_inline __u64 message_of(const struct found *f)
 {
-	return (__u64)p->dns_id << 32 | (__u64)(p->flags & FLAG_QR) << 16 | p->dns_len;
+	return (__u64)f->dns_id << 32 | (__u64)(f->flags & FLAG_QR) << 16 | f->dns_len;
 }
 
 /* live returns the life of the packet in skb, born here if this is its first sight, or NULL if the map is full. */
-static __noinline struct life *live(struct sk_buff *skb, __u64 head, const struct packet *p,
+static __noinline struct life *live(struct sk_buff *skb, __u64 head, const struct found *f,
 				    bool *born)
 {
-	__u64 message = message_of(p), addr = (__u64)skb;
+	__u64 message = message_of(f), addr = (__u64)skb;
 	struct life *l = bpf_map_lookup_elem(&packets, &head);
 
 	if (l && l->message == message)

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Recognition: is this sk_buff a DNS message over UDP, plain or in a tunnel, and where do its parts lie? */
+/*
+ * Recognition: is this sk_buff a DNS message over UDP, plain or in a tunnel,
+ * and where do its parts lie? What the parts say is read later, if the packet
+ * is one of ours (emit.h).
+ */
 #ifndef DNSPATH_PACKET_H
 #define DNSPATH_PACKET_H
 
@@ -9,52 +13,21 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 
-/* An IPv6 chain longer than this is not followed; RFC 8200 section 4.1 lists six kinds, each at most once or twice. */
+/* An IPv6 chain longer than this is not followed; RFC 8200 section 4.1 lists seven headers, most of them once. */
 #define MAX_EXT_HEADERS 6
 
-/* What the parser learned. Offsets count from l3, the outermost IP header. */
-struct packet {
+/* A DNS message, found. Offsets count from l3, the outermost IP header; a tunnel has a second one at ip_off. */
+struct found {
 	__u64 l3;     /* address */
-	__u32 linear; /* bytes from l3 that lie in the linear buffer */
-	__u32 vni;
-	struct tuple flow;
-	struct tuple outer;
-	__u16 flags;
+	__u64 digest; /* of the headers whose change makes a new copy of the packet worth its room */
+	__u32 linear;	 /* bytes from l3 that lie in the linear buffer */
+	__u16 ip_off;	 /* innermost IP header */
+	__u16 l4_off;	 /* innermost UDP header */
+	__u16 outer_off; /* UDP header of the tunnel, 0 without one */
+	__u16 dns_len;	 /* as the UDP header says */
 	__u16 dns_id;
-	__u16 dns_flags;
-	__u16 dns_len;
-	__u16 dns_off;
-	__u16 l4_off;
-	__u16 ip_id;
-	__u16 check;
-	__u16 outer_check;
-	__u8 family;
-	__u8 outer_family;
-	__u8 tunnel;
-	__u8 proto;
-	__u8 ttl;
-	__u8 outer_ttl;
+	__u16 flags; /* enum event_flag */
 };
-
-/*
- * The verifier walks what follows the parser once for each set of constants
- * that the parser can leave behind: IPv4 or IPv6, tunnel or not, each chain of
- * extension headers. Zeros and offsets that come out of this writable variable
- * are unknown to it, so all those states are one (200,000 instructions a
- * program become 10,000).
- */
-static struct packet zeros;
-static volatile __u32 zero;
-
-static __always_inline void clear(void *to, __u32 size)
-{
-	bpf_probe_read_kernel(to, size, &zeros);
-}
-
-static __always_inline __u32 forget_bounds(__u32 off)
-{
-	return (off + zero) & 0xffff;
-}
 
 /* Where a hook finds the IP header. */
 enum l3_at {
@@ -62,165 +35,177 @@ enum l3_at {
 	L3_DATA, /* receive: skb->data, network_header is stale until __netif_receive_skb_core sets it */
 };
 
+union ip_header {
+	struct iphdr v4;
+	struct ipv6hdr v6;
+	__u32 words[10]; /* for mix(); aligns the others */
+};
+
 struct udp_and_payload {
 	struct udphdr udp;
 	__u8 payload[22]; /* a DNS header (12), or VXLAN (8) and Ethernet (14) */
 };
 
-/* ip_header reads the IP header at off, and returns the offset of the UDP header, or 0. */
-static __always_inline __u32 ip_header(struct packet *p, __u32 off)
-{
-	union {
-		struct iphdr v4;
-		struct ipv6hdr v6;
-	} ip;
+/*
+ * The verifier walks what follows once for each set of constants that the
+ * parser can leave behind: IPv4 or IPv6, tunnel or not, each chain of extension
+ * headers. Added to a writable variable they are unknown to it, and all those
+ * ways are one.
+ */
+static volatile __u32 zero;
 
-	if (off + sizeof(ip.v4) > p->linear ||
-	    bpf_probe_read_kernel(&ip, sizeof(ip), (void *)(p->l3 + off)))
+static __always_inline __u32 forget_bounds(__u32 off)
+{
+	return (off + zero) & 0xffff;
+}
+
+/* mix adds words to a digest: FNV-1a, a word at a time. */
+static __always_inline __u64 mix(__u64 digest, const __u32 *words, __u32 n)
+{
+	for (__u32 i = 0; i < n; i++)
+		digest = (digest ^ words[i]) * 0x100000001b3ULL;
+	return digest;
+}
+
+/* skip_extensions walks the IPv6 headers from off on, and returns the offset of the UDP header, or 0. */
+static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
+{
+	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
+		__u8 ext[4];
+
+		if (next == IPPROTO_UDP)
+			return off;
+		if (off + 8 > f->linear ||
+		    bpf_probe_read_kernel(ext, sizeof(ext), (void *)(f->l3 + off)))
+			return 0;
+		switch (next) {
+		case IPPROTO_FRAGMENT:
+			if (ext[2] || (ext[3] & 0xf8))
+				return 0; /* not the first fragment */
+			f->flags |= (ext[3] & 1) ? FLAG_FRAGMENT : 0;
+			off += 8;
+			break;
+		case IPPROTO_AH:
+			off += (ext[1] + 2) * 4; /* RFC 4302 section 2.2 */
+			break;
+		case IPPROTO_HOPOPTS:
+		case IPPROTO_ROUTING:
+		case IPPROTO_DSTOPTS:
+			off += (ext[1] + 1) * 8; /* RFC 8200 section 4.3 */
+			break;
+		default:
+			return 0;
+		}
+		off = forget_bounds(off);
+		next = ext[0];
+	}
+	return next == IPPROTO_UDP ? off : 0;
+}
+
+/* to_udp reads the IP header at f->ip_off, and returns the offset of the UDP header, or 0. */
+static __always_inline __u32 to_udp(struct found *f)
+{
+	__u32 off = f->ip_off;
+	union ip_header ip;
+
+	if (off + sizeof(ip.v4) > f->linear ||
+	    bpf_probe_read_kernel(&ip, sizeof(ip), (void *)(f->l3 + off)))
 		return 0;
 	if (ip.v4.ver_ihl >> 4 == 4) {
 		__u32 frag = bpf_ntohs(ip.v4.frag_off);
 
 		if (ip.v4.protocol != IPPROTO_UDP || (frag & 0x1fff))
 			return 0;
-		if (frag & 0x2000)
-			p->flags |= FLAG_FRAGMENT;
-		p->family = 4;
-		p->ttl = ip.v4.ttl;
-		p->ip_id = bpf_ntohs(ip.v4.id);
-		clear(&p->flow, sizeof(p->flow));
-		__builtin_memcpy(p->flow.saddr, ip.v4.saddr, 4);
-		__builtin_memcpy(p->flow.daddr, ip.v4.daddr, 4);
+		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
+		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
 		return off + (ip.v4.ver_ihl & 0xf) * 4;
 	}
-	if (ip.v4.ver_ihl >> 4 != 6 || off + sizeof(ip.v6) > p->linear)
+	if (ip.v4.ver_ihl >> 4 != 6 || off + sizeof(ip.v6) > f->linear)
 		return 0;
-
-	__u8 next = ip.v6.nexthdr;
-
-	p->family = 6;
-	p->ttl = ip.v6.hop_limit;
-	p->ip_id = zero;
-	__builtin_memcpy(p->flow.saddr, ip.v6.saddr, 16);
-	__builtin_memcpy(p->flow.daddr, ip.v6.daddr, 16);
-	off += sizeof(ip.v6);
-	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
-		__u8 ext[4];
-
-		if (next == IPPROTO_UDP)
-			return off;
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-		    next != IPPROTO_AH && next != IPPROTO_FRAGMENT)
-			return 0;
-		if (off + 8 > p->linear ||
-		    bpf_probe_read_kernel(ext, sizeof(ext), (void *)(p->l3 + off)))
-			return 0;
-		if (next == IPPROTO_FRAGMENT) {
-			__u32 frag = ext[2] << 8 | ext[3];
-
-			if (frag & 0xfff8)
-				return 0;
-			if (frag & 1)
-				p->flags |= FLAG_FRAGMENT;
-			off += 8;
-		} else if (next == IPPROTO_AH) {
-			off += (ext[1] + 2) * 4; /* RFC 4302 section 2.2 */
-		} else {
-			off += (ext[1] + 1) * 8; /* RFC 8200 section 4.3 */
-		}
-		next = ext[0];
-		off = forget_bounds(off);
-	}
-	return next == IPPROTO_UDP ? off : 0;
+	f->digest = mix(f->digest, &ip.words[2], 8); /* addresses */
+	if (ip.v6.nexthdr == IPPROTO_UDP)
+		return off + sizeof(ip.v6);
+	return skip_extensions(f, forget_bounds(off + sizeof(ip.v6)), ip.v6.nexthdr);
 }
 
-/* dns_header fills in what a DNS message behind the UDP header at off says; the caller has matched the ports. */
-static __always_inline void dns_header(struct packet *p, __u32 off, const struct udp_and_payload *u)
+/* to_dns takes in the DNS header behind the UDP header u, whose ports have matched. */
+static __always_inline void to_dns(struct found *f, const struct udp_and_payload *u)
 {
 	__u32 len = bpf_ntohs(u->udp.len);
 	const __u8 *dns = u->payload;
 
-	p->proto = IPPROTO_UDP;
-	p->check = bpf_ntohs(u->udp.check);
-	p->l4_off = off;
-	p->dns_off = off + sizeof(u->udp);
-	p->dns_len = len >= sizeof(u->udp) ? len - sizeof(u->udp) : zero;
-	if (p->dns_len < 12) {
-		p->flags |= FLAG_SHORT_DNS;
+	f->dns_len = len > sizeof(u->udp) ? forget_bounds(len - sizeof(u->udp)) : zero;
+	if (f->dns_len < 12) {
 		/* no QR bit to read: the port tells the direction */
-		if (in_ports(dns_ports, p->flow.sport) && !in_ports(dns_ports, p->flow.dport))
-			p->flags |= FLAG_QR;
+		f->flags |= FLAG_SHORT_DNS |
+			    (in_ports(dns_ports, bpf_ntohs(u->udp.dest)) ? 0 : FLAG_QR);
 		return;
 	}
-	if (p->dns_off + 12 > p->linear) {
-		p->flags |= FLAG_NONLINEAR;
+	if (f->l4_off + sizeof(u->udp) + 12 > f->linear) {
+		f->flags |= FLAG_NONLINEAR;
 		return;
 	}
-	p->dns_id = dns[0] << 8 | dns[1];
-	p->dns_flags = dns[2] << 8 | dns[3];
-	if (p->dns_flags & 0x8000)
-		p->flags |= FLAG_QR;
+	f->dns_id = dns[0] << 8 | dns[1];
+	f->flags |= dns[2] >> 7; /* FLAG_QR */
 }
 
-/* vxlan_header steps into a VXLAN datagram (RFC 7348), and returns the offset of the inner IP header, or 0. */
-static __always_inline __u32 vxlan_header(struct packet *p, __u32 off,
-					  const struct udp_and_payload *u)
+/* into_vxlan steps into the VXLAN datagram u (RFC 7348), and returns the offset of the inner IP header, or 0. */
+static __always_inline __u32 into_vxlan(struct found *f, const struct udp_and_payload *u)
 {
 	const __u8 *vx = u->payload;
 	__u16 type = vx[8 + 12] << 8 | vx[8 + 13];
 
-	if (off + sizeof(*u) > p->linear || !(vx[0] & 0x08) ||
+	if (f->l4_off + sizeof(*u) > f->linear || !(vx[0] & 0x08) ||
 	    (type != ETH_P_IP && type != ETH_P_IPV6))
 		return 0;
-	p->tunnel = TUNNEL_VXLAN;
-	p->vni = vx[4] << 16 | vx[5] << 8 | vx[6];
-	p->outer = p->flow;
-	p->outer_family = p->family;
-	p->outer_ttl = p->ttl;
-	p->outer_check = bpf_ntohs(u->udp.check);
-	return off + sizeof(*u);
+	f->outer_off = f->l4_off;
+	return f->l4_off + sizeof(*u);
 }
 
 /*
- * parse returns true if skb holds a DNS message that we look for. A packet
- * that is not DNS costs four or five short reads: the fields of skb, its IP
- * header, its ports. A function of its own for the stack's sake, as are live()
- * and emit(): each frame stays under 256 bytes, a chain of them under 512.
+ * find returns true if skb holds a DNS message that we look for. A packet that
+ * is not DNS costs six short reads: the fields of skb, its IP header, its
+ * ports. A function of its own for the stack's sake, as are live() and emit():
+ * each frame stays under 256 bytes, a chain of them under 512.
  */
-static __noinline bool parse(struct packet *p, struct sk_buff *skb, enum l3_at at)
+static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 {
 	__u16 protocol = bpf_ntohs(BPF_CORE_READ(skb, protocol));
 	__u64 head;
-	__u32 off = 0;
 
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
 		return false;
-	clear(p, sizeof(*p));
 	head = (__u64)BPF_CORE_READ(skb, head);
-	p->l3 = at == L3_DATA ? (__u64)BPF_CORE_READ(skb, data)
+	f->l3 = at == L3_DATA ? (__u64)BPF_CORE_READ(skb, data)
 			      : head + BPF_CORE_READ(skb, network_header);
-	p->linear = head + BPF_CORE_READ(skb, tail) - p->l3;
-	if (p->linear > 0xffff) /* the header lies behind the tail: not set */
+	f->linear = head + BPF_CORE_READ(skb, tail) - f->l3;
+	if (f->linear > 0xffff) /* the header lies behind the tail: not set */
 		return false;
+	f->digest = 0xcbf29ce484222325ULL;
+	f->ip_off = f->outer_off = f->flags = f->dns_id = forget_bounds(0);
 
 	for (int depth = 0; depth < 2; depth++) {
 		struct udp_and_payload u;
+		__u32 off = forget_bounds(to_udp(f));
 
-		off = forget_bounds(ip_header(p, off));
-		if (!off || off + sizeof(u.udp) > p->linear ||
-		    bpf_probe_read_kernel(&u, sizeof(u), (void *)(p->l3 + off)))
+		if (!off || off + sizeof(u.udp) > f->linear ||
+		    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + off)))
 			return false;
-		p->flow.sport = bpf_ntohs(u.udp.source);
-		p->flow.dport = bpf_ntohs(u.udp.dest);
-		if (in_ports(dns_ports, p->flow.dport) || in_ports(dns_ports, p->flow.sport)) {
-			dns_header(p, off, &u);
+		__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
+
+		f->l4_off = off;
+		f->digest = mix(f->digest, words, 2);
+		if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
+		    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
+			to_dns(f, &u);
 			return true;
 		}
-		if (depth || !in_ports(vxlan_ports, p->flow.dport))
+		if (depth || !in_ports(vxlan_ports, bpf_ntohs(u.udp.dest)))
 			return false;
-		off = vxlan_header(p, off, &u);
+		off = into_vxlan(f, &u);
 		if (!off)
 			return false;
+		f->ip_off = forget_bounds(off);
 	}
 	return false;
 }

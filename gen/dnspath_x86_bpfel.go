@@ -14,33 +14,10 @@ import (
 )
 
 type DnspathArrival struct {
-	_ structs.HostLayout
-	P struct {
-		_           structs.HostLayout
-		L3          uint64
-		Linear      uint32
-		Vni         uint32
-		Flow        DnspathTuple
-		Outer       DnspathTuple
-		Flags       uint16
-		DnsId       uint16
-		DnsFlags    uint16
-		DnsLen      uint16
-		DnsOff      uint16
-		L4Off       uint16
-		IpId        uint16
-		Check       uint16
-		OuterCheck  uint16
-		Family      uint8
-		OuterFamily uint8
-		Tunnel      uint8
-		Proto       uint8
-		Ttl         uint8
-		OuterTtl    uint8
-	}
-	Head  uint64
-	Netns uint32
-	_     [4]byte
+	_       structs.HostLayout
+	E       DnspathEvent
+	Waiting uint32
+	Pad     uint32
 }
 
 type DnspathEvent struct {
