@@ -233,8 +233,15 @@ type dueHeap []*lookupState
 
 func (h dueHeap) Len() int           { return len(h) }
 func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(x any)        { *h = append(*h, x.(*lookupState)) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
+}
+func (h *dueHeap) Push(x any) {
+	l := x.(*lookupState)
+	l.at = len(*h)
+	*h = append(*h, l)
+}
 func (h *dueHeap) Pop() any {
 	old := *h
 	l := old[len(old)-1]

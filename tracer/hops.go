@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/dnspath/dnspath/gen"
 	"github.com/dnspath/dnspath/internal/kernel"
@@ -11,11 +12,11 @@ import (
 type hopBuilder struct {
 	response bool
 	hops     []Hop
-	seen     map[uint32]map[uint32]bool // devices that it came in by, per namespace
+	entered  []uint32 // namespaces that it came into by a device
 }
 
 func buildHops(events []*Event, response bool) []Hop {
-	b := &hopBuilder{response: response, seen: map[uint32]map[uint32]bool{}}
+	b := &hopBuilder{response: response, hops: make([]Hop, 0, len(events))}
 	for i, e := range events {
 		read, inferred := readAt(events, i)
 		if e.Probe == ProbeConsumeSkb && !read && !freedSilently(e) {
@@ -43,10 +44,7 @@ func (b *hopBuilder) add(e *Event, h Hop) {
 		h.Change = b.change(&b.hops[n-1], e)
 	}
 	if h.Layer == "device" && h.Name == "rx" {
-		if b.seen[e.NetNS] == nil {
-			b.seen[e.NetNS] = map[uint32]bool{}
-		}
-		b.seen[e.NetNS][e.Ifindex] = true
+		b.entered = append(b.entered, e.NetNS)
 	}
 	b.hops = append(b.hops, h)
 }
@@ -187,7 +185,7 @@ func (b *hopBuilder) nat(kind ChangeKind, from, to netip.AddrPort, e *Event) *Ch
 	case !c.Conntrack: // not netfilter's doing, as far as we know
 	case kind == ChangeSNAT || kind == ChangeUnDNAT:
 		c.Hook, c.HookHow = HookPostrouting, HowInferred
-	case len(b.seen[e.NetNS]) > 0:
+	case slices.Contains(b.entered, e.NetNS):
 		c.Hook, c.HookHow = HookPrerouting, HowInferred
 	default:
 		c.Hook, c.HookHow = HookOutput, HowInferred

@@ -39,6 +39,7 @@ type Lookup struct {
 
 	Outcome    Outcome
 	Detail     string   // one phrase that says more of the outcome; may be empty
+	FateNetNS  uint32   // where Detail happened; 0 unknown or nowhere
 	Incomplete bool     // events are missing, or may be: hops may be absent
 	Why        []string // what makes it incomplete
 }

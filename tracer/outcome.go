@@ -128,9 +128,9 @@ func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 	client, server, netns := l.asked()
 	foreign := func(e *Event) bool { return e.NetNS == netns && e.Dst == client && e.Src != server }
 	if fate := reply.fate(); fate != nil {
-		out.Outcome, out.Detail = OutcomeDropped, "the reply: "+describe(fate)
+		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, "the reply: "+describe(fate), fate.NetNS
 		if foreign(fate) {
-			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(fate, server)
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeUnexpectedSource, unexpected(fate, server), 0
 		}
 		return true
 	}
@@ -175,12 +175,11 @@ func (l *lookupState) judgeQueries(out *Lookup) bool {
 			continue
 		}
 		if e := leg.rejection(); e != nil {
-			out.Outcome = OutcomeRejected
-			out.Detail = fmt.Sprintf("ICMP %s", icmpName(e.ICMP))
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+icmpName(e.ICMP), e.NetNS
 			return true
 		}
 		if fate := leg.fate(); fate != nil {
-			out.Outcome, out.Detail = OutcomeDropped, "the query: "+describe(fate)
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, "the query: "+describe(fate), fate.NetNS
 			return true
 		}
 	}
@@ -257,6 +256,9 @@ func describe(e *Event) string {
 	}
 	if d.Function != "" {
 		s += " in " + d.Function
+	}
+	if d.Hook != "" {
+		s += fmt.Sprintf(" (%s)", d.Hook)
 	}
 	return s
 }

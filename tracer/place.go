@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"container/heap"
 	"net/netip"
 	"slices"
 )
@@ -15,6 +16,7 @@ type lookupState struct {
 	last     uint64 // newest event
 	sent     uint64 // start of the newest query leg
 	due      uint64 // when to look at it next
+	at       int    // its place in Correlator.due
 	reached  bool   // a reply reached the client
 	cut      bool   // events beyond the bounds were thrown away
 	cutShort bool   // the trace ended before its time was up
@@ -217,6 +219,8 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 	}
 	if leg.response && !l.reached && l.isHome(e) {
 		l.reached = true
+		l.due = l.deadline(c)
+		heap.Fix(&c.due, l.at)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -86,6 +87,7 @@ func Open(opts Options) (*Tracer, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	t.sync()
+	debug.FreeOSMemory() // what reading the kernel's types took is not needed any more
 	return t, nil
 }
 

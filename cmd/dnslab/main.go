@@ -31,6 +31,9 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"shell", "raise the lab and run a shell or a command in it", runShell},
+		{"demo", "trace a healthy lookup and one that a firewall drops", runDemo},
+
+		{"bench", "measure what dnspath costs, and how much it keeps up with", runBench},
 		{"load", "send lookups at a steady rate, from within a lab's shell", runLoad},
 	}
 }

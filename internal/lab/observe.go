@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -29,6 +30,11 @@ type Observer struct {
 // Observe starts the dnspath at path bin with args, and returns when it is
 // ready. The caller ends it with Stop or Wait.
 func Observe(ctx context.Context, bin string, args ...string) (*Observer, error) {
+	return ObserveTo(ctx, nil, bin, args...)
+}
+
+// ObserveTo is Observe for one whose standard output goes to out, not to Stdout.
+func ObserveTo(ctx context.Context, out io.Writer, bin string, args ...string) (*Observer, error) {
 	dir, err := os.MkdirTemp("", "dnspath-observer-")
 	if err != nil {
 		return nil, err
@@ -41,6 +47,9 @@ func Observe(ctx context.Context, bin string, args ...string) (*Observer, error)
 	o := &Observer{home: home, dir: dir, done: make(chan error, 1)}
 	o.cmd = home.Command(ctx, bin, append(args, "--ready-file", ready)...)
 	o.cmd.Stdout, o.cmd.Stderr = &o.stdout, &o.stderr
+	if out != nil {
+		o.cmd.Stdout = out
+	}
 	start := time.Now()
 	if err := o.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", bin, err)
@@ -74,6 +83,9 @@ func (o *Observer) awaitReady(ctx context.Context, ready string) error {
 		}
 	}
 }
+
+// ProcessState returns what the kernel counted of it; nil before its end.
+func (o *Observer) ProcessState() *os.ProcessState { return o.cmd.ProcessState }
 
 // PID returns the process id.
 func (o *Observer) PID() int { return o.cmd.Process.Pid }

@@ -93,7 +93,8 @@ func (ns *NS) setSysctls(pairs [][2]string) error {
 	return nil
 }
 
-// wire makes devices, waits for their carriers, then adds addresses and routes.
+// wire makes devices, waits for their carriers, adds addresses and routes, and
+// waits for IPv6.
 func (l *Lab) wire(ctx context.Context) error {
 	if err := addVeth(l.NodeA, WireDev, l.NodeB, WireDev, 1500); err != nil {
 		return err
@@ -123,11 +124,19 @@ func (l *Lab) wire(ctx context.Context) error {
 		}
 	}
 	for _, ns := range l.Namespaces() {
-		if err := ns.settle(ctx); err != nil {
+		if err := ns.awaitCarriers(ctx); err != nil {
 			return err
 		}
 	}
-	return l.address()
+	if err := l.address(); err != nil {
+		return err
+	}
+	for _, ns := range l.Namespaces() {
+		if err := ns.awaitIPv6(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // address adds all addresses and routes.

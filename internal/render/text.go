@@ -116,6 +116,7 @@ func (e Endpoint) String() string {
 // row is a line of a leg: a hop, or several hooks that changed nothing.
 type row struct {
 	at     uint64
+	sign   string // of the time since the row before: + after, ≤ after at most
 	where  string // namespace
 	place  string // device or hook
 	what   string
@@ -144,7 +145,7 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 		last = leg.Hops[0].TNS
 	}
 	for _, row := range rows {
-		delta := "+" + duration(row.at-min(last, row.at))
+		delta := row.sign + duration(row.at-min(last, row.at))
 		last = row.at
 		fmt.Fprintf(b, "  %s  %s  %s  %s", t.paint(dim, pad(delta, -9)), pad(row.where, where), pad(row.place, place),
 			t.paint(row.color, pad(row.what, what)))
@@ -179,7 +180,7 @@ func rowsOf(hops []Hop) []row {
 func quiet(h *Hop) bool { return h.Hop == "hook" && h.Change == nil }
 
 func rowOf(h *Hop) row {
-	r := row{at: h.TNS, where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop}
+	r := row{at: h.TNS, sign: "+", where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop}
 	if r.where == "" {
 		r.where = "netns:" + strconv.FormatUint(uint64(h.NetNS), 10)
 	}
@@ -205,6 +206,7 @@ func rowOf(h *Hop) row {
 		details = append(details, fmt.Sprintf("by %s[%d]", printable(h.Process), h.PID))
 	}
 	if h.Inferred {
+		r.sign = "≤"
 		details = append(details, "inferred: freed by way of its socket")
 	}
 	if h.Queued {

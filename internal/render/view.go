@@ -147,6 +147,9 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 		Client: c.client(l), Server: endpoint(l.Server), Backend: endpoint(l.Backend),
 		Defect: l.Question.Defect,
 	}
+	if name, _ := c.NetNS(l.FateNetNS); name != "" {
+		r.Detail += ", in " + name
+	}
 	if l.Question.Name != "" {
 		r.QType = dns.Type(l.Question.Type).String()
 	}

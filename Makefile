@@ -1,0 +1,74 @@
+# `make` lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# A build from a tarball has no git: the binary then says "devel".
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 10s
+# Extra flags for go test, as in TESTFLAGS='-v -run Resolver'.
+TESTFLAGS ?=
+
+# Tests that start the tool find it here.
+export DNSPATH_BIN := $(CURDIR)/bin/dnspath
+
+# need-root: stop with one line unless root. $(1): what an ordinary user can do instead.
+need-root = $(if $(filter 0,$(shell id -u)),,$(error make $@ needs root, for network namespaces and BPF$(1)))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/dnspath and bin/dnslab, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/dnspath ./cmd/dnslab
+
+.PHONY: demo
+demo: ## Raise a lab, break its DNS and show what dnspath says (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	bin/dnslab demo
+
+.PHONY: test
+test: ## Run all tests, those in network namespaces too (root)
+	$(call need-root,: without it run 'make test-unit')
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./...
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no root
+	go test $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: ## Measure the cost for a node and of each stage (root)
+	$(call need-root,: without it run 'go test -bench . ./...')
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	bin/dnslab bench
+	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	scripts/fuzz $(FUZZTIME)
+
+.PHONY: generate
+generate: ## Compile bpf/ into gen/: commit the result
+	@scripts/install-deps gen
+	go generate ./gen
+
+.PHONY: check
+check: ## Check generated code and format, and lint
+	scripts/check-generated
+	scripts/check-format
+	scripts/lint
+
+.PHONY: fmt
+fmt: ## Format Go and C
+	scripts/check-format --fix
+
+.PHONY: clean
+clean: ## Remove what was built, the linter too
+	rm -rf bin
