@@ -38,7 +38,7 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 	if l.cut {
 		out.Why = append(out.Why, "it had more events than are kept of one lookup")
 	}
-	l.judge(out, c)
+	l.judge(out)
 	out.Incomplete = len(out.Why) > 0
 	return out
 }
@@ -91,7 +91,7 @@ func (l *lookupState) setPeers(out *Lookup) {
 
 // judge sets the outcome from what was seen. Only the absence of a reply needs
 // completeness to mean anything: a reply or a drop that was seen was there.
-func (l *lookupState) judge(out *Lookup, c *Correlator) {
+func (l *lookupState) judge(out *Lookup) {
 	var reply, query *legState
 	for _, leg := range l.legs {
 		if leg.response {

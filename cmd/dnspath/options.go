@@ -30,7 +30,7 @@ func (o *observeFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.ports, "port", nil, "UDP `port` of DNS, repeatable (default 53)")
 	fs.StringSliceVar(&o.vxlanPorts, "vxlan-port", nil, "UDP `port` of VXLAN, repeatable (default 4789,8472)")
 	fs.StringArrayVar(&o.netns, "netns", nil, "observe this network `namespace` alone: a name, path, PID, inode, pod or \"host\"; repeatable")
-	fs.StringVar(&o.nfHooks, "nf-hooks", "auto", "attach to the netfilter hooks of each namespace, where they accept every packet: `on`, off, or auto: on unless function probes see the hooks")
+	fs.StringVar(&o.nfHooks, "nf-hooks", "auto", "`mode`: attach to the netfilter hooks of each namespace, where every packet is accepted: on, off, or auto, which is on unless function probes see the hooks")
 	fs.BoolVar(&o.passive, "passive", false, "attach to tracepoints alone: nothing of dnspath is in a packet's way")
 	fs.StringSliceVar(&o.tc, "tc", nil, "attach to the tc hooks of `devices` with these names (* matches any), repeatable; without names, of all")
 	fs.Lookup("tc").NoOptDefVal = "*"

@@ -48,6 +48,8 @@ func Isolate(run func() int) (status int, err error) {
 }
 
 // reexec starts the inner process and waits for it.
+//
+//nolint:forbidigo // to run this very process again is to use what it was started with
 func reexec() (int, error) {
 	// Pdeathsig fires when the thread that forked ends, not the process.
 	runtime.LockOSThread()

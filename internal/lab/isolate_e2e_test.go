@@ -4,6 +4,7 @@ package lab
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -41,7 +42,9 @@ func TestNothingLeft(t *testing.T) {
 			process := cmd.Process
 			if victim == "inner" {
 				var pid int
-				fmt.Sscan(inner, &pid)
+				if _, err := fmt.Sscan(inner, &pid); err != nil {
+					t.Fatal(err)
+				}
 				if process, err = os.FindProcess(pid); err != nil {
 					t.Fatal(err)
 				}
@@ -121,7 +124,7 @@ func TestIsolateStatus(t *testing.T) {
 	}
 	// The inner process of this one fails on an unknown test flag.
 	err = exec.Command("/proc/self/exe", "-test.nosuchflag").Run()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 2 {
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 {
 		t.Errorf("unknown flag gave %v, want exit status 2", err)
 	}
 }

@@ -72,7 +72,7 @@ func (o *Observer) awaitReady(ctx context.Context, ready string) error {
 		select {
 		case err := <-o.done:
 			o.clean()
-			return fmt.Errorf("observer ended before it was ready: %v: %s", err, o.stderr.Bytes())
+			return fmt.Errorf("observer ended before it was ready: %w: %s", err, o.stderr.Bytes())
 		case <-ctx.Done():
 			o.Kill()
 			return fmt.Errorf("observer is not ready after %s", readyWithin)
@@ -107,14 +107,14 @@ func (o *Observer) Wait() error {
 
 // Kill ends the observer with SIGKILL, and waits for it.
 func (o *Observer) Kill() {
-	o.cmd.Process.Signal(syscall.SIGKILL) //nolint:errcheck // it may have ended
+	_ = o.cmd.Process.Signal(syscall.SIGKILL) // it may have ended
 	<-o.done
 	o.clean()
 }
 
 func (o *Observer) clean() {
-	os.RemoveAll(o.dir)
-	o.home.Close() //nolint:errcheck // a descriptor of ours
+	_ = os.RemoveAll(o.dir) // an empty file in a temporary folder
+	_ = o.home.Close()      // a descriptor
 }
 
 // Stdout returns what it wrote; to be called after its end.

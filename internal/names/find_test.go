@@ -106,7 +106,7 @@ func TestErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, s := range sentinels {
-				if got := errorIs(tt.err, s); got != (s == tt.is) {
+				if got := errorIs(tt.err, s); got != (s == tt.is) { //nolint:errorlint // the very sentinel
 					t.Errorf("errors.Is(%v, %v) = %v", tt.err, s, got)
 				}
 			}

@@ -202,6 +202,12 @@ func rowOf(h *Hop) row {
 			r.color = dim
 		}
 	}
+	if h.Layer == "socket" && h.Drop == nil {
+		r.place = "socket"
+		if h.Hop == "socket" {
+			r.what = "queued"
+		}
+	}
 	if h.Hop == "read" && h.Process != "" {
 		details = append(details, fmt.Sprintf("by %s[%d]", printable(h.Process), h.PID))
 	}
