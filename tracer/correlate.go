@@ -11,8 +11,10 @@ import (
 // Limits of a Correlator: what is beyond them is evicted and counted.
 const (
 	defaultMaxLookups = 1 << 16
-	maxLegEvents      = 512 // a packet in a routing loop passes some 4 hops for each of its 64 lives
+	defaultMaxEvents  = 1 << 18 // some 100 MiB
+	maxLegEvents      = 512     // a packet in a routing loop passes some 4 hops for each of its 64 lives
 	maxLegs           = 64
+	maxGaps           = 1024
 )
 
 // CorrelatorOptions are the parameters of a Correlator. The zero value is usable.
@@ -21,13 +23,14 @@ type CorrelatorOptions struct {
 	Linger     time.Duration // how long an answered lookup waits for its last events; 0 is 100 ms
 	Reorder    time.Duration // how far events of different CPUs may be out of order; 0 is 10 ms
 	MaxLookups int           // open at one time; 0 is 65536
+	MaxEvents  int           // of all open lookups together; 0 is 262144
 }
 
 // Counters say what a Correlator did, and what it had to give up.
 type Counters struct {
 	Events  uint64 // taken
 	Lookups uint64 // handed out
-	Evicted uint64 // lookups closed early, since too many were open
+	Evicted uint64 // lookups closed early, since too many were open, or too many of their events held
 	Cut     uint64 // events beyond the bounds of one lookup
 	Late    uint64 // events out of order by more than Reorder
 
@@ -38,7 +41,7 @@ type Counters struct {
 // the events that it is given and by Advance. It is not safe for concurrent use.
 type Correlator struct {
 	timeout, grace, linger, reorder uint64
-	maxLookups                      int
+	maxLookups, maxEvents           int
 	done                            func(*Lookup)
 
 	pending []*Event // not yet released, in order of time
@@ -48,6 +51,7 @@ type Correlator struct {
 	packets map[uint64]*legState
 	flows   map[flowKey]*lookupState // newest first, linked by lookupState.older
 	due     dueHeap
+	held    int // events of all open lookups
 	gaps    []gap
 	count   Counters
 
@@ -80,6 +84,7 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 		linger:     or(opts.Linger, 100*time.Millisecond),
 		reorder:    or(opts.Reorder, 10*time.Millisecond),
 		maxLookups: cmp.Or(opts.MaxLookups, defaultMaxLookups),
+		maxEvents:  cmp.Or(opts.MaxEvents, defaultMaxEvents),
 		done:       done,
 		packets:    map[uint64]*legState{},
 		flows:      map[flowKey]*lookupState{},
@@ -117,8 +122,6 @@ func (c *Correlator) Advance(now uint64) {
 		c.release(c.now - c.reorder)
 	}
 	c.closeDue(c.horizon)
-	keep := c.now - min(c.now, 2*(c.timeout+c.grace))
-	c.gaps = slices.DeleteFunc(c.gaps, func(g gap) bool { return g.to < keep })
 }
 
 // Lost says that events between from and to (ns) were lost: lookups of that
@@ -129,12 +132,16 @@ func (c *Correlator) Lost(from, to uint64) {
 		return
 	}
 	c.gaps = append(c.gaps, gap{from, to})
+	if len(c.gaps) > maxGaps { // the oldest two become one: rather too many lookups are incomplete than too few
+		c.gaps[1].from = c.gaps[0].from
+		c.gaps = slices.Delete(c.gaps, 0, 1)
+	}
 }
 
 // Flush closes everything: the trace is over. Lookups whose time was not up
 // are incomplete, unless what was seen says more.
 func (c *Correlator) Flush() {
-	c.release(^uint64(0) >> 1)
+	c.release(^uint64(0))
 	for len(c.due) > 0 {
 		l := heap.Pop(&c.due).(*lookupState)
 		l.cutShort = c.now < l.deadline(c)
@@ -170,6 +177,7 @@ func (c *Correlator) closeDue(t uint64) {
 // close takes a lookup out of all indices and hands it out.
 func (c *Correlator) close(l *lookupState) {
 	for _, leg := range l.legs {
+		c.held -= len(leg.events)
 		for _, id := range leg.packets {
 			if c.packets[id] == leg {
 				delete(c.packets, id)
@@ -187,16 +195,24 @@ func (c *Correlator) close(l *lookupState) {
 
 // open starts a lookup with e.
 func (c *Correlator) open(e *Event) *lookupState {
-	if len(c.due) >= c.maxLookups {
-		l := heap.Pop(&c.due).(*lookupState)
-		l.why = append(l.why, "closed early: too many lookups at one time")
-		c.count.Evicted++
-		c.close(l)
+	if len(c.due) >= c.maxLookups || c.held >= c.maxEvents {
+		c.evict()
 	}
 	l := &lookupState{start: e.Time, last: e.Time}
 	l.due = l.deadline(c)
 	heap.Push(&c.due, l)
 	return l
+}
+
+// evict closes the lookup that would be over first.
+func (c *Correlator) evict() {
+	if len(c.due) == 0 {
+		return
+	}
+	l := heap.Pop(&c.due).(*lookupState)
+	l.why = append(l.why, "closed early: too many lookups at one time")
+	c.count.Evicted++
+	c.close(l)
 }
 
 // index makes l findable by key.

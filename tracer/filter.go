@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -30,18 +31,22 @@ type Filter struct {
 // NewFilter checks opts. The error wraps ErrPattern.
 func NewFilter(opts FilterOptions) (*Filter, error) {
 	f := &Filter{opts: opts}
+	f.opts.Names = make([]string, len(opts.Names))
 	for i, name := range opts.Names {
 		if _, err := path.Match(name, ""); err != nil || name == "" {
 			return nil, fmt.Errorf("%w: name %q", ErrPattern, name)
 		}
-		f.opts.Names[i] = dns.Fqdn(strings.ToLower(name))
+		f.opts.Names[i] = slashless(dns.Fqdn(strings.ToLower(name)))
 	}
 	for _, t := range opts.Types {
 		number, ok := dns.StringToType[strings.ToUpper(t)]
 		if !ok {
-			if _, err := fmt.Sscanf(strings.ToUpper(t), "TYPE%d", &number); err != nil {
+			digits, generic := strings.CutPrefix(strings.ToUpper(t), "TYPE") // RFC 3597 section 5
+			n, err := strconv.ParseUint(digits, 10, 16)
+			if !generic || err != nil {
 				return nil, fmt.Errorf("%w: query type %q; A, AAAA, SRV, TYPE65 are some", ErrPattern, t)
 			}
+			number = uint16(n)
 		}
 		f.types = append(f.types, number)
 	}
@@ -60,7 +65,7 @@ func (f *Filter) matchName(name string) bool {
 	if len(f.opts.Names) == 0 {
 		return true
 	}
-	name = strings.ToLower(name)
+	name = slashless(strings.ToLower(name))
 	return slices.ContainsFunc(f.opts.Names, func(pattern string) bool {
 		if strings.ContainsAny(pattern, "*?[") {
 			ok, err := path.Match(pattern, name)
@@ -69,6 +74,10 @@ func (f *Filter) matchName(name string) bool {
 		return name == pattern || pattern == "." || strings.HasSuffix(name, "."+pattern)
 	})
 }
+
+// slashless hides what path.Match has for a separator and DNS for a letter, as
+// in names of RFC 2317.
+func slashless(name string) string { return strings.ReplaceAll(name, "/", "\x00") }
 
 func within(prefixes []netip.Prefix, a netip.AddrPort) bool {
 	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p netip.Prefix) bool {

@@ -95,12 +95,16 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 	return false
 }
 
-// both chains two changes at one hop.
+// both chains changes at one hop.
 func both(a, c *Change) *Change {
 	if a == nil {
 		return c
 	}
-	a.Also = c
+	end := a
+	for end.Also != nil {
+		end = end.Also
+	}
+	end.Also = c
 	return a
 }
 

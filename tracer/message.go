@@ -72,6 +72,12 @@ func ParseMessage(data []byte, length int) *Message {
 
 func (m *Message) readAnswers(data []byte, off int) {
 	for i := range m.Records {
+		if off >= len(data) { // no error to UnpackRR
+			if !m.Partial {
+				m.Defect = fmt.Sprintf("answer record %d: beyond the message", i+1)
+			}
+			return
+		}
 		rr, next, err := dns.UnpackRR(data, off)
 		if err != nil {
 			if !m.Partial {

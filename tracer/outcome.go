@@ -129,7 +129,7 @@ func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 	foreign := func(e *Event) bool { return e.NetNS == netns && e.Dst == client && e.Src != server }
 	if fate := reply.fate(); fate != nil {
 		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, "the reply: "+describe(fate), fate.NetNS
-		if foreign(fate) {
+		if foreign(fate) && noSocket(fate) {
 			out.Outcome, out.Detail, out.FateNetNS = OutcomeUnexpectedSource, unexpected(fate, server), 0
 		}
 		return true
@@ -144,6 +144,19 @@ func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(e, server)
 			return true
 		}
+	}
+	return false
+}
+
+// noSocket reports whether a packet was dropped since no socket wanted it: it
+// had come all the way, and its addresses are final. Before 5.17 there is no
+// reason, only the function.
+func noSocket(e *Event) bool {
+	switch e.Freed.Reason {
+	case "NO_SOCKET":
+		return true
+	case "", "NOT_SPECIFIED":
+		return e.Freed.Function == "__udp4_lib_rcv" || e.Freed.Function == "__udp6_lib_rcv"
 	}
 	return false
 }

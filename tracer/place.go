@@ -31,7 +31,7 @@ type legState struct {
 	packets  []uint64
 	events   []*Event
 	message  *Message
-	ended    bool // dropped or read: what follows of the same content is another packet
+	read     bool // what follows of the same content is another packet
 }
 
 // flowOf returns the key of a packet: the client is where queries come from.
@@ -60,7 +60,7 @@ func (c *Correlator) place(e *Event) {
 		message := messageOf(e)
 		leg = c.find(e, message)
 		if leg == nil {
-			return // the end of a packet that was never on its way
+			return // the end of a packet that was never on its way, or one too many
 		}
 	}
 	c.extend(leg, e)
@@ -87,7 +87,7 @@ func (c *Correlator) find(e *Event, m *Message) *legState {
 	}
 	if l != nil && e.Response && l.reached && l.continued(e) == nil {
 		// A second reply to a lookup that has one: a copy, kept with it.
-		return l.newLeg(e, m)
+		return c.newLeg(l, e, m)
 	}
 	if l != nil {
 		if leg := l.continued(e); leg != nil {
@@ -107,7 +107,7 @@ func (c *Correlator) find(e *Event, m *Message) *legState {
 		}
 		l = c.open(e)
 	}
-	return l.newLeg(e, m)
+	return c.newLeg(l, e, m)
 }
 
 // keysOf returns the keys under which the lookup of e may be known: the
@@ -144,12 +144,13 @@ func (l *lookupState) asks(m *Message) bool {
 }
 
 // continued returns the leg of l that a packet without known identity goes on
-// with: one with the same inner IP ID and direction that has not ended and has
-// not been here before.
+// with: one with the same inner IP ID and direction that no process has read
+// and that has not been here before. What is freed is the end of the newest.
 func (l *lookupState) continued(e *Event) *legState {
 	for i := len(l.legs) - 1; i >= 0; i-- {
 		leg := l.legs[i]
-		if leg.response == e.Response && !leg.ended && leg.events[0].IPID == e.IPID && !leg.again(e) {
+		if leg.response == e.Response && leg.events[0].IPID == e.IPID &&
+			(e.Freed != nil || !leg.read && !leg.again(e)) {
 			return leg
 		}
 	}
@@ -160,7 +161,13 @@ func (l *lookupState) continued(e *Event) *legState {
 // limit and destination: a packet goes by a device, or leaves a host, once,
 // unless it goes round in a loop, which costs it hops. So it is another packet.
 func (l *legState) again(e *Event) bool {
-	if e.Probe != ProbeNetDevQueue && e.Probe != ProbeNetifReceiveSkb && (e.Probe != ProbeNFEnter || e.Hook != HookOutput) {
+	switch e.Probe {
+	case ProbeNetDevQueue, ProbeNetifRx, ProbeNetifReceiveSkb:
+	case ProbeNFEnter:
+		if e.Hook != HookOutput {
+			return false
+		}
+	default:
 		return false
 	}
 	return slices.ContainsFunc(l.events, func(old *Event) bool {
@@ -169,8 +176,13 @@ func (l *legState) again(e *Event) bool {
 	})
 }
 
-// newLeg starts a leg with e.
-func (l *lookupState) newLeg(e *Event, m *Message) *legState {
+// newLeg starts a leg with e, or returns nil if the lookup has too many.
+func (c *Correlator) newLeg(l *lookupState, e *Event, m *Message) *legState {
+	if len(l.legs) >= maxLegs {
+		l.cut = true
+		c.count.Cut++
+		return nil
+	}
 	leg := &legState{lookup: l, response: e.Response, message: m}
 	for _, other := range l.legs {
 		if !other.response {
@@ -181,18 +193,14 @@ func (l *lookupState) newLeg(e *Event, m *Message) *legState {
 		leg.attempt++
 		l.sent = e.Time
 	}
-	if len(l.legs) < maxLegs {
-		l.legs = append(l.legs, leg)
-	} else {
-		l.cut = true
-	}
+	l.legs = append(l.legs, leg)
 	return leg
 }
 
 // extend adds e to a leg, and learns from it what finds the packets to come.
 func (c *Correlator) extend(leg *legState, e *Event) {
 	l := leg.lookup
-	l.last = max(l.last, e.Time)
+	l.start, l.last = min(l.start, e.Time), max(l.last, e.Time)
 	if e.Packet != 0 && !slices.Contains(leg.packets, e.Packet) {
 		leg.packets = append(leg.packets, e.Packet)
 		c.packets[e.Packet] = leg
@@ -208,14 +216,15 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 		}
 	}
 	leg.events = append(leg.events, e)
+	c.held++
 	if leg.message == nil {
 		leg.message = messageOf(e)
 	}
 	if !leg.response && l.question == nil {
 		l.question = leg.message
 	}
-	if read, _ := readAt(leg.events, len(leg.events)-1); read || e.Probe == ProbeKfreeSkb {
-		leg.ended = true
+	if read, _ := readAt(leg.events, len(leg.events)-1); read {
+		leg.read = true
 	}
 	if leg.response && !l.reached && l.isHome(e) {
 		l.reached = true

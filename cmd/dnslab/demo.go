@@ -78,7 +78,11 @@ func demo(ctx context.Context, e env, bin string) (err error) {
 	}
 	for i, a := range acts {
 		fmt.Fprintf(e.stdout, "── %d. %s\n\n", i+1, a.title)
-		if err := play(ctx, e, l, bin, a); err != nil {
+		err := play(ctx, e, l, bin, a)
+		if ctx.Err() != nil {
+			return exitError(130) // as a shell has it of what Ctrl-C ended
+		}
+		if err != nil {
 			return fmt.Errorf("act %d: %w", i+1, err)
 		}
 	}

@@ -74,9 +74,16 @@ func Probes(table []tracer.ProbeStatus) []ProbeRecord {
 
 // Stats makes a record of what was counted.
 func Stats(node string, at time.Time, s *tracer.Stats, outcomes map[string]uint64, unwritten uint64) StatsRecord {
+	lost := s.Lost
+	if lost == nil {
+		lost = map[string]uint64{}
+	}
+	if outcomes == nil {
+		outcomes = map[string]uint64{}
+	}
 	return StatsRecord{
 		Type: "stats", Schema: SchemaVersion, Node: node, Time: at.UTC(), Events: s.Events, Lookups: s.Lookups,
-		Outcomes: outcomes, Lost: s.Lost, Undecodable: s.Undecodable, Evicted: s.Evicted, Cut: s.Cut,
+		Outcomes: outcomes, Lost: lost, Undecodable: s.Undecodable, Evicted: s.Evicted, Cut: s.Cut,
 		Late: s.Late, Stragglers: s.Stragglers, Unwritten: unwritten,
 	}
 }

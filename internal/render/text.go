@@ -148,14 +148,14 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 		delta := row.sign + duration(row.at-min(last, row.at))
 		last = row.at
 		fmt.Fprintf(b, "  %s  %s  %s  %s", t.paint(dim, pad(delta, -9)), pad(row.where, where), pad(row.place, place),
-			t.paint(row.color, pad(row.what, what)))
-		if row.detail != "" {
-			if t.Width > 0 && t.Width < narrow {
-				b.WriteString("\n               ")
-			}
-			fmt.Fprintf(b, "  %s", t.paint(row.color, row.detail))
+			t.paint(row.color, row.what))
+		switch {
+		case row.detail == "":
+		case t.Width > 0 && t.Width < narrow:
+			fmt.Fprintf(b, "\n                 %s", t.paint(row.color, row.detail))
+		default:
+			fmt.Fprintf(b, "%s  %s", pad("", what-utf8.RuneCountInString(row.what)), t.paint(row.color, row.detail))
 		}
-		trimLine(b)
 		b.WriteByte('\n')
 	}
 }
@@ -166,7 +166,7 @@ func rowsOf(hops []Hop) []row {
 	var rows []row
 	for i := range hops {
 		h := &hops[i]
-		if quiet(h) && i > 0 && quiet(&hops[i-1]) && hops[i-1].NetNSName == h.NetNSName && (hops[i-1].Tunnel == nil) == (h.Tunnel == nil) {
+		if quiet(h) && i > 0 && quiet(&hops[i-1]) && hops[i-1].NetNS == h.NetNS && (hops[i-1].Tunnel == nil) == (h.Tunnel == nil) {
 			last := &rows[len(rows)-1]
 			last.place += " " + h.Hook
 			continue
@@ -232,7 +232,7 @@ func rowOf(h *Hop) row {
 }
 
 func dropText(d *Drop) string {
-	s := d.Reason
+	s := printable(d.Reason)
 	if s == "" {
 		s = "no reason given"
 	}
@@ -287,11 +287,6 @@ func pad(s string, width int) string {
 		return fill + s
 	}
 	return s + fill
-}
-
-// trimLine cuts the blanks off the end of b.
-func trimLine(b *bytes.Buffer) {
-	b.Truncate(len(bytes.TrimRight(b.Bytes(), " ")))
 }
 
 // printable makes bytes of the network or of other programs safe for a

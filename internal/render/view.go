@@ -143,7 +143,7 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 	r := &Record{
 		Type: "lookup", Schema: SchemaVersion, Node: c.Node, ID: c.id(l), Time: c.Wall(l.Start).UTC(),
 		LatencyNS: l.Latency, Name: l.Question.Name, DNSID: l.DNSID, Transport: "udp", Attempts: l.Attempts,
-		Outcome: string(l.Outcome), Detail: l.Detail, Findings: []struct{}{}, Incomplete: l.Incomplete, Why: l.Why,
+		Outcome: string(l.Outcome), Detail: l.Detail, Findings: []struct{}{}, Legs: []Leg{}, Incomplete: l.Incomplete, Why: l.Why,
 		Client: c.client(l), Server: endpoint(l.Server), Backend: endpoint(l.Backend),
 		Defect: l.Question.Defect,
 	}
@@ -161,7 +161,7 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 		if leg.Response {
 			direction = "reply"
 		}
-		v := Leg{Direction: direction, Attempt: leg.Attempt}
+		v := Leg{Direction: direction, Attempt: leg.Attempt, Hops: []Hop{}}
 		for i := range leg.Hops {
 			v.Hops = append(v.Hops, c.hop(&leg.Hops[i], l.Start))
 		}

@@ -1,0 +1,181 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// kallsyms is made up: the kernel's own symbols are sorted, a module's are
+// sorted among themselves, and come after, at lower addresses.
+const kallsyms = `0000000000000000 D fixed_percpu_data
+ffffffff81000000 T _stext
+ffffffff81000100 t ip_rcv_core.isra.0
+ffffffff81000200 T kfree_skb
+ffffffff81000280 d not_code
+ffffffff81000300 W weak_one
+ffffffff81000400 t nf_hook_slow.constprop.0.cold
+ffffffff82000000 D _sdata
+ffffffffc0200000 t vxlan_rcv	[vxlan]
+ffffffffc0200800 t vxlan_xmit_one	[vxlan]
+ffffffffc0200a00 d vxlan_net_id	[vxlan]
+ffffffffc0100000 t nft_do_chain	[nf_tables]
+ffffffffc0100400 t nft_do_chain_inet	[nf_tables]`
+
+func TestNearest(t *testing.T) {
+	tests := []struct {
+		name string
+		addr uint64
+		want string
+	}{
+		{"first byte", 0xffffffff81000200, "kfree_skb"},
+		{"last byte", 0xffffffff810002ff, "kfree_skb"},
+		{"within a weak function", 0xffffffff81000310, "weak_one"},
+		{"specialised", 0xffffffff81000110, "ip_rcv_core"},
+		{"specialised and split", 0xffffffff81000410, "nf_hook_slow"},
+		{"module", 0xffffffffc0200010, "vxlan_rcv"},
+		{"module, last function", 0xffffffffc0200900, "vxlan_xmit_one"},
+		{"module, out of order", 0xffffffffc0100010, "nft_do_chain"},
+		{"module, last line", 0xffffffffc0100410, "nft_do_chain_inet"},
+		{"below all", 0xffffffff80ffffff, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := nearest(strings.NewReader(kallsyms), tt.addr); got != tt.want {
+				t.Errorf("nearest(%#x) = %q, want %q", tt.addr, got, tt.want)
+			}
+		})
+	}
+}
+
+// TestNearestHidden has the files of a process that may not see addresses.
+func TestNearestHidden(t *testing.T) {
+	tests := map[string]string{
+		"empty":     "",
+		"hidden":    "0000000000000000 T _stext\n0000000000000000 T kfree_skb\n0000000000000000 t vxlan_rcv\t[vxlan]\n",
+		"rubbish":   "\n \nT\nffffffff81000000\nffffffff81000000 T\nxyz T kfree_skb\n",
+		"data only": "ffffffff81000000 D _sdata\nffffffff81000000 b bss\n",
+	}
+	for name, file := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := nearest(strings.NewReader(file), 0xffffffff81000000); got != "" {
+				t.Errorf("nearest is %q, want none", got)
+			}
+		})
+	}
+}
+
+func TestCodeSymbol(t *testing.T) {
+	type symbol struct {
+		Addr uint64
+		Name string
+		OK   bool
+	}
+	tests := []struct {
+		name, line string
+		want       symbol
+	}{
+		{"global", "ffffffff81000000 T _stext\n", symbol{0xffffffff81000000, "_stext", true}},
+		{"local", "ffffffff81000000 t ip_rcv_core\n", symbol{0xffffffff81000000, "ip_rcv_core", true}},
+		{"weak", "ffffffff81000000 w weak\n", symbol{0xffffffff81000000, "weak", true}},
+		{"of a module", "ffffffffc0100000 t nft_do_chain\t[nf_tables]\n", symbol{0xffffffffc0100000, "nft_do_chain", true}},
+		{"last line", "ffffffff81000000 T a", symbol{0xffffffff81000000, "a", true}},
+		{"of 32 bits", "c0100000 T stext\n", symbol{0xc0100000, "stext", true}},
+		{"data", "ffffffff81000000 D _sdata\n", symbol{}},
+		{"absolute", "000000000000f000 A exception_stack\n", symbol{}},
+		{"no name", "ffffffff81000000 T\n", symbol{}},
+		{"no address", "T kfree_skb\n", symbol{}},
+		{"address too long", "fffffffff81000000 T kfree_skb\n", symbol{}},
+		{"empty", "", symbol{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			addr, name, ok := codeSymbol([]byte(tt.line))
+			if diff := cmp.Diff(tt.want, symbol{addr, string(name), ok}); diff != "" {
+				t.Errorf("symbol (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTrimVariant(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "kfree_skb": "kfree_skb", "ip_fragment.constprop.0": "ip_fragment", "a.isra.0": "a", "a.part.3": "a", "a.cold": "a",
+		"a.isra.0.cold": "a", "a.constprop.0.isra.1": "a", "a.llvm.1234567890": "a", ".cold": ".cold", "a.b": "a.b",
+		"colder": "colder", "__pfx_a": "__pfx_a",
+	} {
+		if got := trimVariant(name); got != want {
+			t.Errorf("trimVariant(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+// opener counts how often kallsyms is read.
+type opener struct {
+	text   string
+	err    error
+	opened int
+	closed int
+}
+
+func (o *opener) open() (io.ReadCloser, error) {
+	o.opened++
+	if o.err != nil {
+		return nil, o.err
+	}
+	return closer{strings.NewReader(o.text), o}, nil
+}
+
+type closer struct {
+	io.Reader
+	o *opener
+}
+
+func (c closer) Close() error {
+	c.o.closed++
+	return nil
+}
+
+// TestSymbols holds that a place is looked up once, and that the file is closed.
+func TestSymbols(t *testing.T) {
+	o := &opener{text: kallsyms}
+	s := newSymbols()
+	s.open = o.open
+	for _, addr := range []uint64{0, 0xffffffff81000200, 0xffffffff81000200, 1, 1} {
+		want := ""
+		if addr > 1 {
+			want = "kfree_skb"
+		}
+		if got := s.function(addr); got != want {
+			t.Errorf("function(%#x) = %q, want %q", addr, got, want)
+		}
+	}
+	if o.opened != 2 || o.closed != 2 {
+		t.Errorf("kallsyms was opened %d times and closed %d times, want 2 and 2", o.opened, o.closed)
+	}
+}
+
+func TestSymbolsUnreadable(t *testing.T) {
+	s := newSymbols()
+	s.open = (&opener{err: errors.New("refused")}).open
+	if got := s.function(0xffffffff81000200); got != "" {
+		t.Errorf("function is %q, want none", got)
+	}
+}
+
+func TestSymbolsForget(t *testing.T) {
+	s := newSymbols()
+	s.open = (&opener{text: kallsyms[strings.LastIndexByte(kallsyms, '\n')+1:]}).open
+	for i := range uint64(maxSymbols + 2) {
+		if got := s.function(0xffffffffc0100400 + i); got != "nft_do_chain_inet" {
+			t.Fatal(fmt.Errorf("function %d is %q", i, got))
+		}
+	}
+	if len(s.known) > maxSymbols {
+		t.Errorf("%d symbols are kept, want %d at most", len(s.known), maxSymbols)
+	}
+}
