@@ -72,11 +72,14 @@ static __always_inline void set_place(struct event *e, struct sk_buff *skb, cons
 		if (!net)
 			net = BPF_CORE_READ(dev, nd_net.net);
 	}
-	if (!net) {
-		struct sock *sk = BPF_CORE_READ(skb, sk);
 
-		net = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : 0;
-	}
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct net *owner = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : 0;
+
+	if (!net)
+		net = owner;
+	if (owner && owner == net)
+		e->flags |= FLAG_LOCAL;
 	e->netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
 	if (!l)
 		return;
@@ -156,8 +159,7 @@ static __always_inline void set_headers(struct event *e, const struct found *f)
 	e->check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
 	if (!(f->flags & (FLAG_SHORT_DNS | FLAG_NONLINEAR)))
 		e->dns_flags = be16_at(udp + sizeof(struct udphdr) + 2);
-	if (e->family == 4)
-		e->ip_id = be16_at(f->l3 + f->ip_off + __builtin_offsetof(struct iphdr, id));
+	e->ip_id = f->ip_id;
 	if (!f->outer_off)
 		return;
 	udp = f->l3 + f->outer_off;

@@ -45,7 +45,7 @@ enum event_flag {
 	FLAG_CONNTRACK = 1 << 4, /* ct_* are set */
 	FLAG_UNTRACKED = 1 << 5, /* NOTRACK: skb->_nfct is IP_CT_UNTRACKED without an entry */
 	FLAG_HOOK_LEFT = 1 << 6, /* hook is the last one the packet was in, and it got out of it */
-	FLAG_LOCAL = 1 << 7,	 /* the packet belongs to a socket of this namespace */
+	FLAG_LOCAL = 1 << 7,	 /* a socket of this namespace sends it */
 	FLAG_NEW = 1 << 8,	 /* first sight of this packet */
 	FLAG_IN_HOOK = 1 << 9,	 /* hook is valid */
 };

@@ -17,7 +17,8 @@ enum {
 
 struct life {
 	__u64 id;
-	__u64 message; /* DNS id, direction and length */
+	__u64 message; /* DNS id, direction and length, IP ID */
+	__u64 head;    /* under the sk_buff's address: the buffer that it had last */
 	__u64 seen;    /* digest of the headers that user space has a copy of */
 	__u32 netns;   /* where it was last seen: sockets reuse skb->dev for other things */
 	__u32 ifindex;
@@ -50,9 +51,15 @@ static __always_inline void count_loss(__u32 kind)
 		(*n)++;
 }
 
+/*
+ * message_of tells one message from the next in the same memory. Neither NAT
+ * nor tunnels change the inner IP ID, and most senders count it up, so that a
+ * repeated query differs from the first.
+ */
 static __always_inline __u64 message_of(const struct found *f)
 {
-	return (__u64)f->dns_id << 32 | (__u64)(f->flags & FLAG_QR) << 16 | f->dns_len;
+	return (__u64)f->dns_id << 48 | (__u64)f->ip_id << 32 | (__u64)(f->flags & FLAG_QR) << 16 |
+	       f->dns_len;
 }
 
 /* live returns the life of the packet in skb, born here if this is its first sight, or NULL if the map is full. */
@@ -65,11 +72,20 @@ static __noinline struct life *live(struct sk_buff *skb, __u64 head, const struc
 	if (l && l->message == message)
 		return l;
 
-	struct life fresh = { .message = message };
+	struct life fresh = { .message = message, .head = head };
 	struct life *alias = bpf_map_lookup_elem(&packets, &addr);
 
 	if (alias && alias->message == message) {
+		/* pskb_expand_head(): the old buffer is free, and soon another packet's */
+		__u64 old_head = alias->head;
+		struct life *old = bpf_map_lookup_elem(&packets, &old_head);
+
 		fresh.id = alias->id;
+		if (old && old->id == alias->id) {
+			fresh = *old;
+			bpf_map_delete_elem(&packets, &old_head);
+		}
+		alias->head = head;
 	} else {
 		/* unique: no CPU sees two packets in one nanosecond, and 56 bits of them are two years */
 		fresh.id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);

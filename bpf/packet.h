@@ -26,6 +26,7 @@ struct found {
 	__u16 outer_off; /* UDP header of the tunnel, 0 without one */
 	__u16 dns_len;	 /* as the UDP header says */
 	__u16 dns_id;
+	__u16 ip_id; /* of the innermost IPv4 header, else 0 */
 	__u16 flags; /* enum event_flag */
 };
 
@@ -117,11 +118,13 @@ static __always_inline __u32 to_udp(struct found *f)
 		if (ip.v4.protocol != IPPROTO_UDP || (frag & 0x1fff))
 			return 0;
 		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
+		f->ip_id = bpf_ntohs(ip.v4.id);
 		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
 		return off + (ip.v4.ver_ihl & 0xf) * 4;
 	}
 	if (ip.v4.ver_ihl >> 4 != 6 || off + sizeof(ip.v6) > f->linear)
 		return 0;
+	f->ip_id = zero;
 	f->digest = mix(f->digest, &ip.words[2], 8); /* addresses */
 	if (ip.v6.nexthdr == IPPROTO_UDP)
 		return off + sizeof(ip.v6);

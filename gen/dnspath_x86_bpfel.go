@@ -93,6 +93,7 @@ type DnspathLife struct {
 	_        structs.HostLayout
 	Id       uint64
 	Message  uint64
+	Head     uint64
 	Seen     uint64
 	Netns    uint32
 	Ifindex  uint32

@@ -195,7 +195,7 @@ func (c *Correlator) close(l *lookupState) {
 
 // open starts a lookup with e.
 func (c *Correlator) open(e *Event) *lookupState {
-	if len(c.due) >= c.maxLookups || c.held >= c.maxEvents {
+	for len(c.due) > 0 && (len(c.due) >= c.maxLookups || c.held >= c.maxEvents) {
 		c.evict()
 	}
 	l := &lookupState{start: e.Time, last: e.Time}
@@ -206,9 +206,6 @@ func (c *Correlator) open(e *Event) *lookupState {
 
 // evict closes the lookup that would be over first.
 func (c *Correlator) evict() {
-	if len(c.due) == 0 {
-		return
-	}
 	l := heap.Pop(&c.due).(*lookupState)
 	l.why = append(l.why, "closed early: too many lookups at one time")
 	c.count.Evicted++

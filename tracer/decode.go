@@ -59,6 +59,7 @@ func (d *Decoder) Decode(record []byte) (*Event, error) {
 		PID:     w.Pid, Comm: d.str(w.Comm),
 		DNSID: w.DnsId, DNSFlags: w.DnsFlags, DNSLen: w.DnsLen, DNSOffset: w.DnsOff,
 		Response:  flags&gen.DnspathEventFlagFLAG_QR != 0,
+		Local:     flags&gen.DnspathEventFlagFLAG_LOCAL != 0,
 		Short:     flags&gen.DnspathEventFlagFLAG_SHORT_DNS != 0,
 		Nonlinear: flags&gen.DnspathEventFlagFLAG_NONLINEAR != 0,
 		Fragment:  flags&gen.DnspathEventFlagFLAG_FRAGMENT != 0,

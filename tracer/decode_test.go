@@ -97,7 +97,7 @@ func TestDecode(t *testing.T) {
 			Probe: uint8(gen.DnspathProbePROBE_TC_INGRESS), Family: 4, Flow: v4,
 			Flags: uint16(gen.DnspathEventFlagFLAG_QR | gen.DnspathEventFlagFLAG_SHORT_DNS | gen.DnspathEventFlagFLAG_NONLINEAR |
 				gen.DnspathEventFlagFLAG_FRAGMENT | gen.DnspathEventFlagFLAG_UNTRACKED | gen.DnspathEventFlagFLAG_LOCAL),
-		}, "", &Event{Probe: ProbeTCIngress, Src: src, Dst: dst, Response: true, Short: true, Nonlinear: true, Fragment: true, NoTrack: true}},
+		}, "", &Event{Probe: ProbeTCIngress, Src: src, Dst: dst, Response: true, Local: true, Short: true, Nonlinear: true, Fragment: true, NoTrack: true}},
 		{"in a hook", gen.DnspathEvent{
 			Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Family: 4, Flow: v4, Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK),
 		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, Hook: HookForward}},

@@ -7,8 +7,8 @@ import (
 // Event is one observation of one packet at one probe. Events are immutable
 // once decoded; the correlator and the lookups that it returns share them.
 type Event struct {
-	Time     uint64         `json:"t_ns"`             // ns, CLOCK_MONOTONIC of the node
-	Packet   uint64         `json:"packet,omitempty"` // constant while the kernel keeps the packet's buffer; 0 unknown
+	Time     uint64         `json:"t_ns"`                    // ns, CLOCK_MONOTONIC of the node
+	Packet   uint64         `json:"packet,omitempty,string"` // constant while the kernel keeps the packet's buffer; 0 unknown
 	Probe    Probe          `json:"probe"`
 	CPU      uint16         `json:"cpu"`
 	NetNS    uint32         `json:"netns,omitempty"` // inode of the network namespace; 0 unknown
@@ -36,6 +36,7 @@ type Event struct {
 	DNSFlags  uint16 `json:"dns_flags"` // second word of the header, RFC 1035 section 4.1.1
 	DNSLen    uint16 `json:"dns_len"`   // of the message as the UDP header says, bytes
 	Response  bool   `json:"response,omitempty"`
+	Local     bool   `json:"local,omitempty"`     // it belongs to a socket of this namespace: it is sent here
 	Short     bool   `json:"short,omitempty"`     // under 12 bytes: no DNS header; DNSID is 0
 	Nonlinear bool   `json:"nonlinear,omitempty"` // the message lies in page fragments; DNSID is 0
 	Fragment  bool   `json:"fragment,omitempty"`  // first IP fragment of a larger datagram
@@ -72,9 +73,9 @@ type Flow struct {
 
 // Freed says where the kernel let go of a packet.
 type Freed struct {
-	Reason   string `json:"reason,omitempty"`   // as the kernel spells it, without SKB_DROP_REASON_; empty where the kernel gives none
-	Function string `json:"function,omitempty"` // that freed it; empty if kallsyms does not tell
-	Location uint64 `json:"location,omitempty"` // code address
+	Reason   string `json:"reason,omitempty"`          // as the kernel spells it, without SKB_DROP_REASON_; empty where the kernel gives none
+	Function string `json:"function,omitempty"`        // that freed it; empty if kallsyms does not tell
+	Location uint64 `json:"location,omitempty,string"` // code address
 }
 
 // ICMP is an error message that this node sends about a packet.

@@ -19,7 +19,7 @@ func buildHops(events []*Event, response bool) []Hop {
 	b := &hopBuilder{response: response, hops: make([]Hop, 0, len(events))}
 	for i, e := range events {
 		read, inferred := readAt(events, i)
-		if e.Probe == ProbeConsumeSkb && !read && !freedSilently(e) {
+		if !read && (e.Probe == ProbeRead || e.Probe == ProbeConsumeSkb && !freedSilently(e)) {
 			continue // the normal end of a packet, or of a copy that somebody else was reading
 		}
 		h := hopOf(e)
@@ -187,6 +187,8 @@ func (b *hopBuilder) nat(kind ChangeKind, from, to netip.AddrPort, e *Event) *Ch
 	case e.Probe == ProbeNFLeave:
 		c.Hook, c.HookHow = e.Hook, HowSeen
 	case !c.Conntrack: // not netfilter's doing, as far as we know
+	case (kind == ChangeSNAT || kind == ChangeUnDNAT) && rows[e.Probe].Layer != "device":
+		c.Hook, c.HookHow = HookInput, HowInferred // it stays here
 	case kind == ChangeSNAT || kind == ChangeUnDNAT:
 		c.Hook, c.HookHow = HookPostrouting, HowInferred
 	case slices.Contains(b.entered, e.NetNS):

@@ -31,7 +31,7 @@ type Lookup struct {
 	Client   netip.AddrPort // as in the query's first event
 	Server   netip.AddrPort
 	Backend  netip.AddrPort // where the query went in the end, if that is not Server; else zero
-	NetNS    uint32         // the client's, or where the lookup was first seen; 0 unknown
+	NetNS    uint32         // the client's; 0 if it was not seen to be sent
 	PID      uint32         // the client's process; 0 unknown
 	Comm     string         // its name: any bytes
 	Attempts int            // query transmissions seen

@@ -20,7 +20,10 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 		})
 	}
 	out := &Lookup{Start: l.start, End: l.last, DNSID: l.legs[0].events[0].DNSID, Why: l.why}
-	out.Client, out.Server, out.NetNS = l.asked()
+	out.Client, out.Server, _ = l.asked()
+	if first := l.first(); first != nil && (first.Local || first.Hook == HookOutput) {
+		out.NetNS = first.NetNS
+	}
 	l.setMessages(out)
 	l.setPeers(out)
 	for _, leg := range l.legs {
@@ -68,7 +71,7 @@ func (l *lookupState) setPeers(out *Lookup) {
 		if leg.response {
 			if out.Client == (netip.AddrPort{}) { // no query was seen
 				last := leg.events[len(leg.events)-1]
-				out.Client, out.Server, out.NetNS = last.Dst, last.Src, last.NetNS
+				out.Client, out.Server = last.Dst, last.Src
 			}
 			continue
 		}
@@ -82,7 +85,7 @@ func (l *lookupState) setPeers(out *Lookup) {
 			read := e.Probe == ProbeRead || e.Freed != nil && readers[e.Freed.Function]
 			sent := e.Probe == ProbeNetDevQueue
 			// A read at the client's end is certain; who sent the query is what the kernel said first.
-			if e.PID != 0 && e.NetNS == out.NetNS && (leg.response && read || !leg.response && sent && out.PID == 0) {
+			if e.PID != 0 && e.NetNS == out.NetNS && out.NetNS != 0 && (leg.response && read || !leg.response && sent && out.PID == 0) {
 				out.PID, out.Comm = e.PID, e.Comm
 			}
 		}
@@ -95,7 +98,7 @@ func (l *lookupState) judge(out *Lookup) {
 	var reply, query *legState
 	for _, leg := range l.legs {
 		if leg.response {
-			if reply == nil || !l.arrived(reply) {
+			if reply == nil || !l.endsWell(reply) {
 				reply = leg
 			}
 		} else {
@@ -118,8 +121,8 @@ func (l *lookupState) judge(out *Lookup) {
 	}
 }
 
-// arrived reports whether a reply's leg ends well at the client.
-func (l *lookupState) arrived(leg *legState) bool {
+// endsWell reports whether a reply's leg ends at the client.
+func (l *lookupState) endsWell(leg *legState) bool {
 	return slices.ContainsFunc(leg.events, l.isHome) && leg.fate() == nil
 }
 
@@ -226,6 +229,10 @@ func (l *legState) wasRead() bool {
 	return false
 }
 
+func (l *legState) wasQueued() bool {
+	return slices.ContainsFunc(l.events, func(e *Event) bool { return e.Probe == ProbeSkDataReady })
+}
+
 // rejection returns the ICMP error "destination unreachable" that this node
 // sent about the packet, or nil. One about a tunnel's packet goes to the
 // tunnel's end, and never reaches the client.
@@ -283,6 +290,9 @@ func lostDetail(query, reply *legState) string {
 	}
 	if query.wasRead() {
 		return "the server read the query and sent no reply"
+	}
+	if query.wasQueued() {
+		return "the query reached the server's socket, and no reply was seen"
 	}
 	return "no reply was seen"
 }

@@ -18,6 +18,7 @@ type lookupState struct {
 	due      uint64 // when to look at it next
 	at       int    // its place in Correlator.due
 	reached  bool   // a reply reached the client
+	arrived  uint64 // when it was first seen to
 	cut      bool   // events beyond the bounds were thrown away
 	cutShort bool   // the trace ended before its time was up
 	why      []string
@@ -227,25 +228,33 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 		leg.read = true
 	}
 	if leg.response && !l.reached && l.isHome(e) {
-		l.reached = true
+		l.reached, l.arrived = true, e.Time
 		l.due = l.deadline(c)
 		heap.Fix(&c.due, l.at)
 	}
 }
 
-// asked returns the addresses of the first query event, or zero.
+// asked returns the addresses of the first query event, and the namespace where
+// it was, or zero.
 func (l *lookupState) asked() (client, server netip.AddrPort, netns uint32) {
-	for _, leg := range l.legs {
-		if !leg.response {
-			first := leg.events[0]
-			return first.Src, first.Dst, first.NetNS
-		}
+	if first := l.first(); first != nil {
+		return first.Src, first.Dst, first.NetNS
 	}
 	return netip.AddrPort{}, netip.AddrPort{}, 0
 }
 
-// isHome reports whether a reply's event shows it in the client's namespace,
-// with the addresses that the client expects.
+// first returns the first event of the first query, or nil.
+func (l *lookupState) first() *Event {
+	for _, leg := range l.legs {
+		if !leg.response {
+			return leg.events[0]
+		}
+	}
+	return nil
+}
+
+// isHome reports whether a reply's event shows it where the query was first
+// seen, with the addresses that the client expects.
 func (l *lookupState) isHome(e *Event) bool {
 	client, server, netns := l.asked()
 	return e.Probe != ProbeKfreeSkb && netns != 0 && e.NetNS == netns && e.Dst == client && e.Src == server
@@ -255,7 +264,7 @@ func (l *lookupState) isHome(e *Event) bool {
 // reply has arrived, else when its time is up since the newest attempt.
 func (l *lookupState) deadline(c *Correlator) uint64 {
 	if l.reached {
-		return l.last + c.linger
+		return l.arrived + c.linger
 	}
 	return max(l.sent, l.start) + c.timeout + c.grace
 }

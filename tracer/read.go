@@ -13,29 +13,35 @@ var readers = map[string]bool{
 var deferred = map[string]bool{"skb_attempt_defer_free": true, "skb_defer_free_flush": true}
 
 // readAt reports whether the event at i shows that a process has read the
-// packet. That is inferred where the kernel tells only that the packet was
-// freed by way of a socket: drivers free so too, but what they have sent.
+// packet from the socket that it was sent to. That is inferred where the
+// kernel tells only that the packet was freed by way of a socket: drivers free
+// so too, but what they have sent. And a packet that somebody copies may be
+// one that a packet socket was given on the way.
 func readAt(events []*Event, i int) (read, inferred bool) {
 	e := events[i]
 	switch {
-	case e.Probe == ProbeRead:
-		return true, false
-	case e.Probe != ProbeConsumeSkb:
-		return false, false
-	case readers[e.Freed.Function]:
-		return true, false
-	case !deferred[e.Freed.Function]:
-		return false, false
+	case e.Probe == ProbeRead || e.Probe == ProbeConsumeSkb && deferred[e.Freed.Function]:
+		delivered, sure := deliveredBefore(events, i)
+		return delivered, e.Probe != ProbeRead || !sure
+	case e.Probe == ProbeConsumeSkb:
+		return readers[e.Freed.Function], false
 	}
+	return false, false
+}
+
+// deliveredBefore reports whether the last that was seen of a packet before
+// the event at i is that it was on its way to a socket of this host; surely, if
+// it was seen at the socket or at netfilter's INPUT.
+func deliveredBefore(events []*Event, i int) (delivered, sure bool) {
 	for i--; i >= 0; i-- {
 		switch events[i].Probe {
 		case ProbeSkDataReady:
 			return true, true
-		case ProbeConsumeSkb: // of a copy
 		case ProbeNFEnter, ProbeNFLeave:
 			return events[i].Hook == HookInput, true
+		case ProbeConsumeSkb, ProbeRead: // of a copy
 		default:
-			return events[i].Probe == ProbeNetifRx || events[i].Probe == ProbeNetifReceiveSkb, true
+			return events[i].Probe == ProbeNetifRx || events[i].Probe == ProbeNetifReceiveSkb, false
 		}
 	}
 	return false, false

@@ -81,6 +81,7 @@ func (s *scene) id() uint64 {
 
 // packet is one on its way through a scene.
 type packet struct {
+	sender   uint32 // namespace whose socket sends it
 	s        *scene
 	id       uint64
 	src, dst netip.AddrPort
@@ -142,11 +143,17 @@ func mustPack(m *dns.Msg) []byte {
 
 // see adds an event of p.
 func (p *packet) see(probe Probe, at place, more ...func(*Event)) *packet {
+	if p.sender == 0 && probe != ProbeNetifRx && probe != ProbeNetifReceiveSkb {
+		p.sender = at.ns
+	} else if p.sender == 0 {
+		p.sender = ^uint32(0) // it comes from elsewhere
+	}
 	e := &Event{
 		Time: p.s.now, Packet: p.id, Probe: probe, NetNS: at.ns, Ifindex: at.index, Dev: at.dev,
 		Src: p.src, Dst: p.dst, Len: uint32(ipHeaders + len(p.message)), TTL: p.ttl, IPID: p.ipid,
 		Tunnel: p.tunnel, CT: p.ct, Hook: p.hook, HookLeft: p.hook != "" && p.left,
 		DNSID: be16(p.message, 0), DNSFlags: be16(p.message, 2), DNSLen: uint16(len(p.message)), Response: p.response,
+		Local: p.sender == at.ns,
 	}
 	if p.fresh {
 		e.Captured, e.DNSOffset = append(make([]byte, ipHeaders), p.message...), ipHeaders

@@ -126,6 +126,9 @@ func parse(fs *pflag.FlagSet, args []string) error {
 		if given[f.Name] && !many {
 			return fmt.Errorf("--%s is given twice", f.Name)
 		}
+		if value == "" {
+			return fmt.Errorf("--%s has no value", f.Name)
+		}
 		given[f.Name] = true
 		return fs.Set(f.Name, value)
 	})
