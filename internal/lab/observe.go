@@ -108,8 +108,7 @@ func (o *Observer) Wait() error {
 // Kill ends the observer with SIGKILL, and waits for it.
 func (o *Observer) Kill() {
 	_ = o.cmd.Process.Signal(syscall.SIGKILL) // it may have ended
-	<-o.done
-	o.clean()
+	_ = o.Wait()                              // killed: its status says nothing
 }
 
 func (o *Observer) clean() {
