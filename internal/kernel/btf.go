@@ -3,7 +3,6 @@ package kernel
 import (
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -33,21 +32,6 @@ func tracepointArgs(types *btf.Spec, name string) (int, error) {
 // (SKB_DROP_REASON_SUBSYS_MASK, include/net/dropreason-core.h, 6.4).
 const subsystemShift = 16
 
-// reasons names drop reasons. Their numbers differ even within one stable
-// series, so all come from the running kernel's BTF.
-type reasons struct {
-	once  sync.Once
-	names map[uint32]string
-}
-
-func (r *reasons) name(types *btf.Spec, reason uint32) string {
-	r.once.Do(func() { r.names = dropReasons(types) })
-	if name, ok := r.names[reason]; ok {
-		return name
-	}
-	return fmt.Sprintf("reason %#x", reason)
-}
-
 // subsystemEnums gives for the subsystems of enum skb_drop_reason_subsys the
 // enum of their reasons and the prefix that its names share. Those of modules
 // are looked up in their own BTF.
@@ -57,8 +41,9 @@ var subsystemEnums = []struct{ subsystem, module, enum, prefix string }{
 	{"SKB_DROP_REASON_SUBSYS_QDISC", "", "qdisc_drop_reason", "QDISC_DROP_"},
 }
 
-// dropReasons reads enum skb_drop_reason, and those of the subsystems that
-// this kernel has.
+// dropReasons names drop reasons: enum skb_drop_reason, and those of the
+// subsystems that this kernel has. Their numbers differ even within one stable
+// series, so all come from the running kernel's BTF.
 func dropReasons(types *btf.Spec) map[uint32]string {
 	names := map[uint32]string{}
 	for name, value := range enumValues(types, "skb_drop_reason") {

@@ -13,8 +13,7 @@ import (
 // reader takes records out of the ring buffer.
 type reader struct {
 	*ringbuf.Reader
-	rec     ringbuf.Record
-	reasons reasons
+	rec ringbuf.Record
 }
 
 func newReader(events *ebpf.Map) (*reader, error) {

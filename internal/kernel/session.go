@@ -42,10 +42,10 @@ type ProbeStatus struct {
 // Session is a set of loaded programs and what they are attached to. Read is
 // for one goroutine; all other methods may be called from any.
 type Session struct {
-	types  *btf.Spec
-	coll   *ebpf.Collection
-	reader *reader
-	syms   *symbols
+	coll    *ebpf.Collection
+	reader  *reader
+	reasons map[uint32]string // names of drop reasons
+	syms    *symbols
 
 	mu     sync.Mutex
 	links  []link.Link
@@ -67,26 +67,27 @@ func Open(opts Options) (*Session, error) {
 	if err != nil {
 		return nil, &FeatureError{Feature: "BTF", Needs: "a kernel with CONFIG_DEBUG_INFO_BTF=y (/sys/kernel/btf/vmlinux)", Cause: err}
 	}
-	s := &Session{types: types, syms: newSymbols(), nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{}}
-	if err := s.open(opts); err != nil {
+	// The types themselves are not kept: they are large.
+	s := &Session{reasons: dropReasons(types), syms: newSymbols(), nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{}}
+	if err := s.open(types, opts); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Session) open(opts Options) error {
+func (s *Session) open(types *btf.Spec, opts Options) error {
 	spec, err := gen.LoadDnspath()
 	if err != nil {
 		return fmt.Errorf("read embedded programs: %w", err)
 	}
-	if err := s.choose(spec, opts); err != nil {
+	if err := s.choose(spec, types, opts); err != nil {
 		return err
 	}
-	if err := configure(spec, s.types, opts); err != nil {
+	if err := configure(spec, types, opts); err != nil {
 		return err
 	}
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{KernelTypes: s.types},
+		Programs: ebpf.ProgramOptions{KernelTypes: types},
 	})
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
@@ -103,9 +104,9 @@ func (s *Session) open(opts Options) error {
 }
 
 // choose removes from spec what this kernel or opts rule out, and fills s.status.
-func (s *Session) choose(spec *ebpf.CollectionSpec, opts Options) error {
+func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, opts Options) error {
 	for _, h := range hops {
-		why, err := s.unavailable(h, opts)
+		why, err := unavailable(types, h, opts)
 		if err != nil {
 			return err
 		}
@@ -122,10 +123,10 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, opts Options) error {
 }
 
 // unavailable says why a hop can't be observed, or "".
-func (s *Session) unavailable(h Hop, opts Options) (string, error) {
+func unavailable(types *btf.Spec, h Hop, opts Options) (string, error) {
 	switch h.Kind {
 	case KindTracepoint:
-		if _, err := tracepointArgs(s.types, h.Target); errors.Is(err, btf.ErrNotFound) {
+		if _, err := tracepointArgs(types, h.Target); errors.Is(err, btf.ErrNotFound) {
 			return "this kernel has no such tracepoint", nil
 		} else if err != nil {
 			return "", fmt.Errorf("look up tracepoint %s: %w", h.Target, err)
@@ -139,7 +140,7 @@ func (s *Session) unavailable(h Hop, opts Options) (string, error) {
 		if !opts.TCX {
 			return "not asked for (--tc)", nil
 		}
-		return haveTCX(s.types), nil
+		return haveTCX(types), nil
 	}
 	return "", nil
 }
@@ -251,8 +252,13 @@ func (s *Session) Losses() (map[string]uint64, error) {
 
 // DropReason returns the name of a drop reason as the running kernel spells
 // it, without its prefix, such as "NETFILTER_DROP"; numbers that its BTF does
-// not name come back as "reason 123".
-func (s *Session) DropReason(reason uint32) string { return s.reader.reasons.name(s.types, reason) }
+// not name come back as "reason 0x7b".
+func (s *Session) DropReason(reason uint32) string {
+	if name, ok := s.reasons[reason]; ok {
+		return name
+	}
+	return fmt.Sprintf("reason %#x", reason)
+}
 
 // Symbol returns the name of the function that the address lies in, such as
 // "nft_do_chain", or "" if /proc/kallsyms does not tell.
