@@ -11,6 +11,8 @@
 #ifndef DNSPATH_EVENT_H
 #define DNSPATH_EVENT_H
 
+#include "kernel.h"
+
 /* Where the packet was seen. The order is that of a packet's way, roughly. */
 enum probe {
 	PROBE_UNKNOWN = 0,

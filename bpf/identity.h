@@ -9,6 +9,7 @@
 #ifndef DNSPATH_IDENTITY_H
 #define DNSPATH_IDENTITY_H
 
+#include "loss.h"
 #include "packet.h"
 
 enum {
@@ -35,21 +36,6 @@ struct {
 	__type(key, __u64);
 	__type(value, struct life);
 } packets SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LOSS_MAX);
-	__type(key, __u32);
-	__type(value, __u64);
-} lost SEC(".maps");
-
-static __always_inline void count_loss(__u32 kind)
-{
-	__u64 *n = bpf_map_lookup_elem(&lost, &kind);
-
-	if (n)
-		(*n)++;
-}
 
 /*
  * message_of tells one message from the next in the same memory. Neither NAT

@@ -45,13 +45,13 @@ func (d *Decoder) Decode(record []byte) (*Event, error) {
 	if int(w.CapLen) > len(record)-wireSize {
 		return nil, fmt.Errorf("%w: %d captured bytes announced, %d there", ErrMalformed, w.CapLen, len(record)-wireSize)
 	}
-	probe, ok := probeNames[gen.DnspathProbe(w.Probe)]
+	row, ok := kernel.HopOf(gen.DnspathProbe(w.Probe))
 	if !ok {
 		return nil, fmt.Errorf("%w: unknown probe %d", ErrMalformed, w.Probe)
 	}
 	flags := gen.DnspathEventFlag(w.Flags)
 	e := &Event{
-		Time: w.Time, Packet: w.Packet, Probe: probe, CPU: w.Cpu,
+		Time: w.Time, Packet: w.Packet, Probe: Probe(row.Program), CPU: w.Cpu,
 		NetNS: w.Netns, Ifindex: w.Ifindex, Dev: d.str(w.Dev),
 		Src: endpoint(w.Flow.Saddr, w.Flow.Sport, w.Family), Dst: endpoint(w.Flow.Daddr, w.Flow.Dport, w.Family),
 		Len: w.Len, TTL: w.Ttl, IPID: w.IpId, Mark: w.Mark,
@@ -108,17 +108,6 @@ func (d *Decoder) decodeOptional(e *Event, w *gen.DnspathEvent, flags gen.Dnspat
 		e.Errno = -int(w.Rc)
 	}
 }
-
-// probeNames are those of the table of hops.
-var probeNames = func() map[gen.DnspathProbe]Probe {
-	names := map[gen.DnspathProbe]Probe{}
-	for p := gen.DnspathProbePROBE_UNKNOWN + 1; p < gen.DnspathProbePROBE_MAX; p++ {
-		if hop, ok := kernel.HopOf(p); ok {
-			names[p] = Probe(hop.Program)
-		}
-	}
-	return names
-}()
 
 func flow(t gen.DnspathTuple, family uint8) Flow {
 	return Flow{Src: endpoint(t.Saddr, t.Sport, family), Dst: endpoint(t.Daddr, t.Dport, family)}

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/dnspath/dnspath/gen"
 	"github.com/dnspath/dnspath/internal/kernel"
 )
 
@@ -214,10 +213,8 @@ func translates(ct *Conntrack, from, to netip.AddrPort) bool {
 // rows is the table of hops by probe.
 var rows = func() map[Probe]kernel.Hop {
 	rows := map[Probe]kernel.Hop{}
-	for p := gen.DnspathProbePROBE_UNKNOWN + 1; p < gen.DnspathProbePROBE_MAX; p++ {
-		if h, ok := kernel.HopOf(p); ok {
-			rows[Probe(h.Program)] = h
-		}
+	for _, h := range kernel.Hops() {
+		rows[Probe(h.Program)] = h
 	}
 	return rows
 }()

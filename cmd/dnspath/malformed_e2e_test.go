@@ -64,9 +64,11 @@ func TestMalformed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	last := ask(t, l.Client, lab.Service(), "after.example.test.", nil)
+	ask(t, l.Client, lab.Service(), "after.example.test.", nil)
 	x := end(t, inJSON)
-	checkAnswered(t, x.only(t, "after.example.test."), last)
+	if r := x.only(t, "after.example.test."); r.Outcome != "answered" {
+		t.Errorf("the lookup after all these: %s, %s", r.Outcome, r.Detail)
+	}
 	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			at := slices.IndexFunc(x.lookups, func(r *render.Record) bool {

@@ -69,7 +69,7 @@ func (o *output) start(release string) error {
 	if o.flags.output != "json" {
 		return nil
 	}
-	now := wallClock()
+	now := o.env.now()
 	o.put(render.Start{
 		Type: "start", Schema: render.SchemaVersion, Tool: "dnspath", Version: version, Kernel: release, Node: o.node,
 		Time: now.UTC(), ClockOffsetNS: o.tracer.Wall(0).UnixNano(), Probes: render.Probes(o.tracer.Probes()),
@@ -148,7 +148,7 @@ func (o *output) writeRecord(w *bufio.Writer, record any) error {
 func (o *output) finish() error {
 	stats := o.tracer.Stats()
 	if o.flags.output == "json" {
-		o.queue <- render.Stats(o.node, wallClock(), &stats, o.outcomes, o.unwritten)
+		o.queue <- render.Stats(o.node, o.env.now(), &stats, o.outcomes, o.unwritten)
 	}
 	close(o.queue)
 	err := <-o.done

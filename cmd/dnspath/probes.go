@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/render"
@@ -106,6 +105,3 @@ func checkOutput(format string) error {
 	}
 	return nil
 }
-
-// wallClock is the clock of records that are not events.
-func wallClock() time.Time { return time.Now() }

@@ -1,6 +1,8 @@
 package kernel
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 
 	"github.com/dnspath/dnspath/gen"
@@ -66,12 +68,20 @@ var hops = []Hop{
 // required are the programs without which there is nothing to show.
 var required = map[string]bool{"net_dev_queue": true, "netif_receive_skb": true, "kfree_skb": true}
 
+// Hops returns the table of hops, in the order of a packet's way.
+func Hops() []Hop { return slices.Clone(hops) }
+
 // HopOf returns the row of the table that a probe's events belong to.
 func HopOf(p gen.DnspathProbe) (Hop, bool) {
-	for _, h := range hops {
-		if h.Probe == p {
-			return h, true
-		}
+	if int(p) < len(byProbe) && byProbe[p] != nil {
+		return *byProbe[p], true
 	}
 	return Hop{}, false
 }
+
+var byProbe = func() (rows [gen.DnspathProbePROBE_MAX]*Hop) {
+	for i := range hops {
+		rows[hops[i].Probe] = &hops[i]
+	}
+	return rows
+}()
