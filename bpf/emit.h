@@ -28,8 +28,12 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 			    struct life *l, bool born)
 {
 	__u32 want = 0, room = 0;
+	struct place at;
 	struct event *e;
 
+	find_place(&at, skb, s, l);
+	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &at.netns))
+		return;
 	if (!l || l->seen != f->digest) {
 		want = f->l4_off + sizeof(struct udphdr) + f->dns_len;
 		if (want > f->linear)
@@ -55,11 +59,7 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 		e->hook = l->hook - 1;
 		e->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
 	}
-	set_place(e, skb, s, l);
-	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &e->netns)) {
-		bpf_ringbuf_discard(e, BPF_RB_NO_WAKEUP);
-		return;
-	}
+	set_place(e, &at, l);
 	set_headers(e, f);
 	set_buffer(e, skb, f);
 	set_conntrack(e, skb);

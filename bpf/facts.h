@@ -50,38 +50,57 @@ static __always_inline void set_conntrack(struct event *e, struct sk_buff *skb)
 	e->ct_reply.dport = bpf_ntohs(BPF_CORE_READ(ct, tuplehash[1].tuple.dst.u.all));
 }
 
-/* set_place says where: namespace, device; a packet whose device is unknown is where it was last. */
-static __always_inline void set_place(struct event *e, struct sk_buff *skb, const struct site *s,
-				      struct life *l)
+/* Where a packet is. */
+struct place {
+	struct net_device *dev;
+	__u32 netns;
+	__u32 flags; /* FLAG_LOCAL or none */
+};
+
+/*
+ * find_place finds the namespace; a packet whose device is unknown is where it
+ * was last. It hands out a copy by way of a helper: the verifier then takes
+ * all ways to find it for one.
+ */
+static __noinline void find_place(struct place *out, struct sk_buff *skb, const struct site *s,
+				  const struct life *l)
 {
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	struct net *owner = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : 0;
 	struct net_device *dev = s->dev;
 	struct net *net = s->net;
+	struct place at;
 
 	if (!dev && !s->dev_is_stale)
 		dev = BPF_CORE_READ(skb, dev);
+	if (!net && dev)
+		net = BPF_CORE_READ(dev, nd_net.net);
+	if (!net)
+		net = owner;
+	at.dev = dev;
+	at.netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
+	at.flags = owner && owner == net ? FLAG_LOCAL : 0;
+	if (!at.netns && l)
+		at.netns = l->netns;
+	bpf_probe_read_kernel(out, sizeof(*out), &at);
+}
+
+static __always_inline void set_place(struct event *e, const struct place *at, struct life *l)
+{
+	struct net_device *dev =
+		at->dev; /* not at->dev in the macros: CO-RE would relocate struct place */
+
+	e->netns = at->netns;
+	e->flags |= at->flags;
 	if (dev) {
 		e->ifindex = BPF_CORE_READ(dev, ifindex);
 		BPF_CORE_READ_INTO(&e->dev, dev, name);
-		if (!net)
-			net = BPF_CORE_READ(dev, nd_net.net);
+	} else if (l && l->netns == at->netns) {
+		e->ifindex = l->ifindex;
 	}
-
-	struct sock *sk = BPF_CORE_READ(skb, sk);
-	struct net *owner = sk ? BPF_CORE_READ(sk, __sk_common.skc_net.net) : 0;
-
-	if (!net)
-		net = owner;
-	if (owner && owner == net)
-		e->flags |= FLAG_LOCAL;
-	e->netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
-	if (!l)
-		return;
-	if (e->netns) {
+	if (l) {
 		l->netns = e->netns;
 		l->ifindex = e->ifindex;
-	} else {
-		e->netns = l->netns;
-		e->ifindex = l->ifindex;
 	}
 }
 
