@@ -48,7 +48,7 @@ static __always_inline bool arrives(const struct site *s)
 /* queued reports that the arriving packet was queued to sk, if that is what made sk readable. */
 static __always_inline void queued(struct sock *sk)
 {
-	__u32 zeroth = 0, room;
+	__u32 zeroth = 0;
 	struct arrival *a;
 	struct event *e;
 
@@ -60,7 +60,7 @@ static __always_inline void queued(struct sock *sk)
 	    a->e.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
 		return;
 	a->waiting = 0;
-	e = reserve(0, &room);
+	e = reserve(0, 0);
 	if (!e)
 		return;
 	__builtin_memcpy(e, &a->e, sizeof(*e));

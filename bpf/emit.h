@@ -6,30 +6,13 @@
 #include "arrival.h"
 #include "compat.h"
 
-static __always_inline void capture(struct event *e, const struct found *f, __u32 want, __u32 room)
-{
-	void *to = e + 1, *from = (void *)f->l3;
-
-	if (room == CAPTURE_SMALL) {
-		if (want > CAPTURE_SMALL)
-			want = CAPTURE_SMALL;
-		if (!bpf_probe_read_kernel(to, want, from))
-			e->cap_len = want;
-	} else if (room == CAPTURE_LARGE) {
-		if (want > CAPTURE_LARGE)
-			want = CAPTURE_LARGE;
-		if (!bpf_probe_read_kernel(to, want, from))
-			e->cap_len = want;
-	}
-}
-
 /* emit writes the observation of the packet f in skb, at site s. */
 static __noinline void emit(struct sk_buff *skb, const struct found *f, const struct site *s,
 			    struct life *l, bool born)
 {
-	__u32 want = 0, room = 0;
 	struct place at;
 	struct event *e;
+	__u32 want = 0;
 
 	find_place(&at, skb, s, l);
 	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &at.netns))
@@ -38,13 +21,10 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 		want = f->l4_off + sizeof(struct udphdr) + f->dns_len;
 		if (want > f->linear)
 			want = f->linear;
-		if (want > CAPTURE_LARGE)
-			want = CAPTURE_LARGE;
 	}
-	e = reserve(want, &room);
+	e = reserve((void *)f->l3, want);
 	if (!e)
 		return;
-	__builtin_memset(e, 0, sizeof(*e));
 	e->time = bpf_ktime_get_ns();
 	e->packet = l ? l->id : 0;
 	e->cpu = bpf_get_smp_processor_id();
@@ -64,7 +44,6 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	set_buffer(e, skb, f);
 	set_conntrack(e, skb);
 	set_process(e, skb, l);
-	capture(e, f, want, room);
 	if (l) {
 		l->seen = f->digest;
 		if (s->probe < PROBE_NF_ENTER)

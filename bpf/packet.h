@@ -71,6 +71,7 @@ static __always_inline __u64 mix(__u64 digest, const __u32 *words, __u32 n)
 /* skip_extensions walks the IPv6 headers from off on, and returns the offset of the UDP header, or 0. */
 static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 {
+#pragma unroll
 	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
 		__u8 ext[4];
 
@@ -165,15 +166,54 @@ static __always_inline __u32 into_vxlan(struct found *f, const struct udp_and_pa
 	return f->l4_off + sizeof(*u);
 }
 
+/* What one IP datagram turned out to hold. */
+enum holds {
+	HOLDS_NOTHING,
+	HOLDS_DNS,
+	HOLDS_TUNNEL, /* f->ip_off is the datagram in it */
+};
+
+/*
+ * look takes in the IP datagram at f->ip_off. It is called for the outer and
+ * for the inner one: a loop would be laid out so that its head is reached by
+ * falling through from its body, which verifiers up to 6.1 take for endless.
+ */
+static __noinline enum holds look(struct found *f)
+{
+	__u32 off = forget_bounds(to_udp(f));
+	struct udp_and_payload u;
+
+	if (!off || off + sizeof(u.udp) > f->linear ||
+	    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + off)))
+		return HOLDS_NOTHING;
+	__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
+
+	f->l4_off = off;
+	f->digest = mix(f->digest, words, 2);
+	if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
+	    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
+		to_dns(f, &u);
+		return HOLDS_DNS;
+	}
+	if (!in_ports(vxlan_ports, bpf_ntohs(u.udp.dest)))
+		return HOLDS_NOTHING;
+	off = into_vxlan(f, &u);
+	if (!off)
+		return HOLDS_NOTHING;
+	f->ip_off = forget_bounds(off);
+	return HOLDS_TUNNEL;
+}
+
 /*
  * find returns true if skb holds a DNS message that we look for. A packet that
  * is not DNS costs six short reads: the fields of skb, its IP header, its
- * ports. A function of its own for the stack's sake, as are live() and emit():
+ * ports. Functions of their own, here and elsewhere, are for the stack's sake:
  * each frame stays under 256 bytes, a chain of them under 512.
  */
 static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 {
 	__u16 protocol = bpf_ntohs(BPF_CORE_READ(skb, protocol));
+	enum holds holds;
 	__u64 head;
 
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
@@ -187,30 +227,10 @@ static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 	f->digest = 0xcbf29ce484222325ULL;
 	f->ip_off = f->outer_off = f->flags = f->dns_id = forget_bounds(0);
 
-	for (int depth = 0; depth < 2; depth++) {
-		struct udp_and_payload u;
-		__u32 off = forget_bounds(to_udp(f));
-
-		if (!off || off + sizeof(u.udp) > f->linear ||
-		    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + off)))
-			return false;
-		__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
-
-		f->l4_off = off;
-		f->digest = mix(f->digest, words, 2);
-		if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
-		    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
-			to_dns(f, &u);
-			return true;
-		}
-		if (depth || !in_ports(vxlan_ports, bpf_ntohs(u.udp.dest)))
-			return false;
-		off = into_vxlan(f, &u);
-		if (!off)
-			return false;
-		f->ip_off = forget_bounds(off);
-	}
-	return false;
+	holds = look(f);
+	if (holds == HOLDS_TUNNEL)
+		holds = look(f);
+	return holds == HOLDS_DNS;
 }
 
 #endif

@@ -13,26 +13,41 @@ struct {
 	__type(value, struct event);
 } events SEC(".maps");
 
+/* copy_in copies want bytes, room at the most, behind e. It returns how many are there. */
+static __always_inline __u32 copy_in(struct event *e, __u32 room, const void *from, __u32 want)
+{
+	if (want > room)
+		want = room;
+	return bpf_probe_read_kernel(e + 1, want, from) ? 0 : want;
+}
+
 /*
- * reserve takes room for an event with up to want bytes of packet, in one of
- * three sizes: the verifier wants constants.
+ * reserve takes room for an event with want bytes of packet, and copies them
+ * from from: in one of three sizes, since the verifier wants constants, and at
+ * once, since verifiers up to 6.1 forget the size when it is kept for later.
  */
-static __always_inline struct event *reserve(__u32 want, __u32 *room)
+static __always_inline struct event *reserve(const void *from, __u32 want)
 {
 	struct event *e;
+	__u32 copied = 0;
 
 	if (!want) {
-		*room = 0;
 		e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	} else if (want <= CAPTURE_SMALL) {
-		*room = CAPTURE_SMALL;
 		e = bpf_ringbuf_reserve(&events, sizeof(*e) + CAPTURE_SMALL, 0);
+		if (e)
+			copied = copy_in(e, CAPTURE_SMALL, from, want);
 	} else {
-		*room = CAPTURE_LARGE;
 		e = bpf_ringbuf_reserve(&events, sizeof(*e) + CAPTURE_LARGE, 0);
+		if (e)
+			copied = copy_in(e, CAPTURE_LARGE, from, want);
 	}
-	if (!e)
+	if (!e) {
 		count_loss(LOSS_RING_FULL);
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	e->cap_len = copied;
 	return e;
 }
 

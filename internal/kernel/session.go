@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/dnspath/dnspath/gen"
 )
@@ -62,6 +63,10 @@ type Session struct {
 func Open(opts Options) (*Session, error) {
 	if err := CheckPrivileges(); err != nil {
 		return nil, err
+	}
+	// Up to 5.10 maps count against RLIMIT_MEMLOCK; later kernels make this a no-op.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
 	types, err := btf.LoadKernelSpec()
 	if err != nil {
