@@ -37,7 +37,12 @@ func (b *hopBuilder) add(e *Event, h Hop) {
 	if b.merge(e, h) {
 		return
 	}
-	if n := len(b.hops); n > 0 && e.Probe == ProbeSkDataReady {
+	n := len(b.hops)
+	if n == 0 {
+		f := e.sent()
+		h.Change = b.change(&Hop{Src: f.Src, Dst: f.Dst, Tunnel: e.Tunnel}, e)
+	}
+	if n > 0 && e.Probe == ProbeSkDataReady {
 		h.Src, h.Dst = b.hops[n-1].Src, b.hops[n-1].Dst // not read anew: bpf/emit.h, queued()
 	} else if n > 0 {
 		h.Change = b.change(&b.hops[n-1], e)

@@ -234,13 +234,25 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 	}
 }
 
-// asked returns the addresses of the first query event, and the namespace where
-// it was, or zero.
+// asked returns the addresses that the client used, and the namespace where the
+// query was first seen, or zero.
 func (l *lookupState) asked() (client, server netip.AddrPort, netns uint32) {
 	if first := l.first(); first != nil {
-		return first.Src, first.Dst, first.NetNS
+		f := first.sent()
+		return f.Src, f.Dst, first.NetNS
 	}
 	return netip.AddrPort{}, netip.AddrPort{}, 0
+}
+
+// sent returns the addresses with which the packet was sent, if this is its
+// first event: what is first seen at a device, netfilter has had already, and
+// conntrack knows what it was before.
+func (e *Event) sent() Flow {
+	if e.Local && !e.Response && e.CT != nil && e.Tunnel == nil &&
+		e.CT.Reply == (Flow{Src: e.Dst, Dst: e.Src}) { // the entry is this packet's
+		return e.CT.Orig
+	}
+	return Flow{Src: e.Src, Dst: e.Dst}
 }
 
 // first returns the first event of the first query, or nil.
@@ -257,7 +269,11 @@ func (l *lookupState) first() *Event {
 // seen, with the addresses that the client expects.
 func (l *lookupState) isHome(e *Event) bool {
 	client, server, netns := l.asked()
-	return e.Probe != ProbeKfreeSkb && netns != 0 && e.NetNS == netns && e.Dst == client && e.Src == server
+	if e.Probe == ProbeKfreeSkb || netns == 0 || e.NetNS != netns {
+		return false
+	}
+	first := l.first() // its addresses are what the reply has before INPUT translates them
+	return e.Dst == client && e.Src == server || e.Dst == first.Src && e.Src == first.Dst
 }
 
 // deadline is when the lookup is over, as far as is known now: soon after a

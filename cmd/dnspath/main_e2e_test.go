@@ -189,8 +189,8 @@ func way(r *render.Record, leg int) []string {
 				line += " at " + c.Hook + "?"
 			}
 		}
-		if h.Hop == "read" && h.Inferred {
-			continue // comes whenever the kernel gets to freeing it
+		if h.Hop == "read" {
+			continue // kernels differ in whether, and when, they tell
 		}
 		lines = append(lines, line)
 	}
