@@ -261,8 +261,15 @@ func TestHostNetworkClient(t *testing.T) {
 	masquerade := regexp.MustCompile(`10\.244\.1\.0:\d+`)
 	for leg := range r.Legs {
 		for h := range r.Legs[leg].Hops {
-			if c := r.Legs[leg].Hops[h].Change; c != nil {
-				c.From, c.To = masquerade.ReplaceAllString(c.From, snat), masquerade.ReplaceAllString(c.To, snat)
+			hop := &r.Legs[leg].Hops[h]
+			changes := []*render.Change{hop.Change}
+			for i := range hop.Changes {
+				changes = append(changes, &hop.Changes[i])
+			}
+			for _, c := range changes {
+				if c != nil {
+					c.From, c.To = masquerade.ReplaceAllString(c.From, snat), masquerade.ReplaceAllString(c.To, snat)
+				}
 			}
 		}
 	}
