@@ -159,6 +159,7 @@ type runner struct {
 	decoder     *Decoder
 	corr        *Correlator
 	undecodable uint64
+	newest      uint64 // time of the youngest event taken
 	lost        map[string]uint64
 	countedAt   uint64 // kernel time when lost was read
 	counted     time.Time
@@ -223,6 +224,7 @@ func (r *runner) take(record []byte) {
 			r.unknown = true
 		}
 	}
+	r.newest = max(r.newest, e.Time)
 	if r.sink.Event != nil {
 		r.sink.Event(e)
 	}
@@ -246,9 +248,11 @@ func (r *runner) countLosses() error {
 	return nil
 }
 
-// finish takes what is left in the buffer and closes all lookups.
+// finish takes what was in the buffer when the trace ended, and closes all
+// lookups. On a busy node there is always more: what is younger is not waited for.
 func (r *runner) finish() error {
-	for drained := false; !drained; {
+	end := monotonic()
+	for drained := false; !drained && r.newest <= end; {
 		var err error
 		if drained, err = r.read(time.Now()); err != nil {
 			return err
