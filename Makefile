@@ -42,16 +42,17 @@ test: ## Run all tests, those in network namespaces too (root)
 test-unit: ## Run the tests that need no root
 	go test $(TESTFLAGS) ./...
 
-# KERNELS='6.12 6.18' selects kernels, RUN=regexp tests: docs/kernels.md.
+# KERNELS='6.12 6.18' selects kernels, RUN=regexp tests, SKIP=regexp leaves some out: docs/kernels.md.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.2
 RUN     ?=
+SKIP    ?=
 
 .PHONY: test-vm
 test-vm: ## Run the end-to-end tests on other kernels too, in QEMU (root)
 	$(call need-root,)
 	@scripts/install-deps run
 	@$(MAKE) --no-print-directory build
-	go run ./scripts/vm/matrix -kernels '$(KERNELS)' -run '$(RUN)'
+	go run ./scripts/vm/matrix -kernels '$(KERNELS)' -run '$(RUN)' -skip '$(SKIP)'
 
 .PHONY: bench
 bench: ## Measure the cost for a node and of each stage (root)

@@ -37,7 +37,8 @@ var errTests = errors.New("not all is well")
 // settings are the command line.
 type settings struct {
 	kernels []string // Debian's series, as in 6.12
-	run     string   // regular expression for tests, as of go test
+	run     string   // regular expressions for tests, as of go test
+	skip    string
 	timeout time.Duration
 	command []string // instead of tests
 }
@@ -61,6 +62,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("matrix", flag.ContinueOnError)
 	kernels := flags.String("kernels", "5.10 6.1 6.12 6.18 7.2", "`series` of Debian's kernels")
 	flags.StringVar(&s.run, "run", "", "run only tests that match `regexp`")
+	flags.StringVar(&s.skip, "skip", "", "do not run tests that match `regexp`")
 	flags.DurationVar(&s.timeout, "timeout", 40*time.Minute, "for one package's tests in a guest")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -99,7 +101,7 @@ func runCommand(ctx context.Context, out io.Writer, s settings) error {
 
 // runTests runs all tests on all kernels, this machine's first.
 func runTests(ctx context.Context, out io.Writer, s settings) error {
-	suites, err := buildSuites(ctx, s.run)
+	suites, err := buildSuites(ctx, s)
 	if err != nil {
 		return err
 	}

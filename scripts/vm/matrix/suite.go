@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -42,15 +43,21 @@ type exitError struct{ status int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit status %d", e.status) }
 
-// buildSuites compiles the tests and lists those that match.
-func buildSuites(ctx context.Context, match string) ([]suite, error) {
+// buildSuites compiles the tests and lists those that are selected.
+func buildSuites(ctx context.Context, set settings) ([]suite, error) {
 	root, err := os.Getwd()
 	if err != nil {
 		return nil, err
 	}
-	top, _, _ := strings.Cut(match, "/") // what is beyond it selects subtests
+	top, _, _ := strings.Cut(set.run, "/") // what is beyond it selects subtests
 	if top == "" {
 		top = "." // an empty list is one that was not asked for
+	}
+	skip := regexp.MustCompile("^$") // matches no test's name
+	if set.skip != "" && !strings.Contains(set.skip, "/") {
+		if skip, err = regexp.Compile(set.skip); err != nil {
+			return nil, fmt.Errorf("tests to skip: %w", err)
+		}
 	}
 	var suites []suite
 	for _, name := range folders {
@@ -65,7 +72,7 @@ func buildSuites(ctx context.Context, match string) ([]suite, error) {
 			return nil, fmt.Errorf("list the tests of %s: %w", name, err)
 		}
 		for _, test := range strings.Fields(string(text)) {
-			if strings.HasPrefix(test, "Test") {
+			if strings.HasPrefix(test, "Test") && !skip.MatchString(test) {
 				s.tests = append(s.tests, name+" "+test)
 			}
 		}
@@ -74,7 +81,7 @@ func buildSuites(ctx context.Context, match string) ([]suite, error) {
 		}
 	}
 	if len(suites) == 0 {
-		return nil, fmt.Errorf("no test matches %q", match)
+		return nil, fmt.Errorf("no test matches %q", set.run)
 	}
 	return suites, nil
 }
@@ -92,7 +99,7 @@ func build(ctx context.Context, args ...string) error {
 // run runs the suite's tests and returns their results, even with an error.
 func (s suite) run(ctx context.Context, log io.Writer, set settings, start runner) (results, error) {
 	c := command{
-		args: []string{s.binary, "-test.v=test2json", "-test.count=1", "-test.timeout=" + set.timeout.String(), "-test.run=" + set.run},
+		args: []string{s.binary, "-test.v=test2json", "-test.count=1", "-test.timeout=" + set.timeout.String(), "-test.run=" + set.run, "-test.skip=" + set.skip},
 		env:  []string{"DNSPATH_BIN=" + os.Getenv("DNSPATH_BIN")},
 		dir:  s.dir,
 		// The tests' own limit tells which test hangs: it comes first.
