@@ -28,7 +28,7 @@ func traffic(t *testing.T, l *lab.Lab) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, err := lab.Load(ctx, l.Client, lab.LoadOptions{Server: lab.Service(), Count: 1 << 20, Rate: 500})
+		_, err := lab.Load(ctx, l.Client, lab.LoadOptions{Server: lab.Service(), Count: 1 << 20, Rate: lab.Share(500)})
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("traffic: %v", err)
 		}
@@ -219,7 +219,8 @@ func awaitNothing(t *testing.T, what string, look func() []string) {
 	t.Helper()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
-	late := time.After(10 * time.Second)
+	patience := lab.Patience(10 * time.Second)
+	late := time.After(patience)
 	for {
 		rest := look()
 		if len(rest) == 0 {
@@ -228,7 +229,7 @@ func awaitNothing(t *testing.T, what string, look func() []string) {
 		select {
 		case <-again.C:
 		case <-late:
-			t.Fatalf("10 s later there still are %s of the tool's: %q", what, rest)
+			t.Fatalf("%s later there still are %s of the tool's: %q", patience, what, rest)
 		}
 	}
 }

@@ -31,11 +31,11 @@ func underLoad(t *testing.T, count, rate int, args ...string) (lab.LoadResult, e
 	}
 	ask(t, l.Client, lab.Service(), "warm.example.test.", nil)
 	// patient, both: a machine that is busy with other things answers late
-	o, err := lab.Observe(t.Context(), bin, slices.Concat([]string{"trace", "-o", "json", "--timeout", "10s"}, labOnly(l), args)...)
+	o, err := lab.Observe(t.Context(), bin, slices.Concat([]string{"trace", "-o", "json", "--timeout", lab.Patience(10 * time.Second).String()}, labOnly(l), args)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := lab.Load(t.Context(), l.Client, lab.LoadOptions{Server: lab.Service(), Count: count, Rate: rate, Timeout: 3 * time.Second})
+	res, err := lab.Load(t.Context(), l.Client, lab.LoadOptions{Server: lab.Service(), Count: count, Rate: rate, Timeout: lab.Patience(3 * time.Second)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,8 @@ func sum(counts map[string]uint64) (n uint64) {
 
 // Thousands of lookups: each is told once, whole, and all take the same way.
 func TestLoad(t *testing.T) {
-	const count = 10000
-	res, x := underLoad(t, count, 2000)
+	count := lab.Share(10000)
+	res, x := underLoad(t, count, lab.Share(2000))
 	names := make([]string, count)
 	for n := range count {
 		names[n] = lab.LoadName(n)
@@ -72,11 +72,12 @@ func TestLoad(t *testing.T) {
 // Lookups of several clients at one time, all with the same ID and length, as
 // some clients always use one ID, are as many lookups.
 func TestSameID(t *testing.T) {
-	const clients, each = 8, 40
+	clients, each := 8, lab.Share(40)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	ask(t, l.Client, lab.Service(), "warm.example.test.", nil)
 	o := observe(t, append(labOnly(l), "--name", "*-same.example.test.")...)
 	name := func(client, i int) string { return fmt.Sprintf("%d-%02d-same.example.test.", client, i) }
+	t.Logf("%d lookups of each of %d clients", each, clients)
 	var names []string
 	var running sync.WaitGroup
 	for c := range clients {
@@ -189,7 +190,7 @@ func difference(want, got []string) string {
 // Where the kernel's buffer overflows, the loss is counted and nothing is made
 // of what was not seen.
 func TestTinyRing(t *testing.T) {
-	res, x := underLoad(t, 2000, 2000, "--ring-size", "4K")
+	res, x := underLoad(t, lab.Share(2000), lab.Share(2000), "--ring-size", "4K")
 	if x.stats.Lost["ring_full"] == 0 {
 		t.Fatal("nothing was lost: this buffer was meant to be too small")
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dnspath/dnspath/internal/lab"
 	"github.com/dnspath/dnspath/internal/render"
@@ -73,10 +74,13 @@ func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 	return l
 }
 
+// toolTimeout is how long the tool waits for a lookup's reply in most tests.
+func toolTimeout() string { return lab.Patience(time.Second).String() }
+
 // observe starts the tool, with JSON for output.
 func observe(t *testing.T, args ...string) *lab.Observer {
 	t.Helper()
-	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "-o", "json", "--timeout", "1s"}, args...)...)
+	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "-o", "json", "--timeout", toolTimeout()}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

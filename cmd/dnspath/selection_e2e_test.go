@@ -270,7 +270,7 @@ func observeLive(t *testing.T, args ...string) live {
 		t.Fatal(err)
 	}
 	defer w.Close() // the tool has its own
-	o, err := lab.ObserveTo(t.Context(), w, bin, append([]string{"trace", "-o", "json", "--timeout", "1s"}, args...)...)
+	o, err := lab.ObserveTo(t.Context(), w, bin, append([]string{"trace", "-o", "json", "--timeout", toolTimeout()}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +291,8 @@ func observeLive(t *testing.T, args ...string) live {
 // next returns the next lookup for name.
 func (l live) next(t *testing.T, name string) *render.Record {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	patience := lab.Patience(10 * time.Second)
+	late := time.After(patience)
 	for {
 		select {
 		case r, ok := <-l.records:
@@ -302,7 +303,7 @@ func (l live) next(t *testing.T, name string) *render.Record {
 				return r
 			}
 		case <-late:
-			t.Fatalf("no lookup for %s within 10 s", name)
+			t.Fatalf("no lookup for %s within %s", name, patience)
 		}
 	}
 }
@@ -314,7 +315,8 @@ func TestNewPod(t *testing.T) {
 	tool := observeLive(t)
 	pod := addPod(t, l)
 	hooks := []string{"late OUTPUT hook", "late POSTROUTING hook", "late eth0 tx"}
-	deadline := time.Now().Add(5 * time.Second)
+	patience := lab.Patience(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for i := 0; ; i++ {
 		name := fmt.Sprintf("late%d.example.test.", i)
 		ask(t, pod, netip.AddrPortFrom(l.DNSA.Addr, 53), name, nil)
@@ -325,7 +327,7 @@ func TestNewPod(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after 5 s the new pod's lookups begin with %q, want %q", got[:min(3, len(got))], hooks)
+			t.Fatalf("after %s the new pod's lookups begin with %q, want %q", patience, got[:min(3, len(got))], hooks)
 		}
 	}
 	if err := tool.Stop(); err != nil {
@@ -368,7 +370,7 @@ func addPod(t *testing.T, l *lab.Lab) *lab.NS {
 
 func TestText(t *testing.T) {
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
-	o, err := lab.Observe(t.Context(), bin, append(labOnly(l), "--timeout", "1s")...)
+	o, err := lab.Observe(t.Context(), bin, append(labOnly(l), "--timeout", toolTimeout())...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dnspath/dnspath/internal/lab"
 )
 
 // result is what a finished tool left.
@@ -27,7 +29,7 @@ type result struct {
 // runTool runs the program with args, as the given user.
 func runTool(t *testing.T, program string, uid uint32, args ...string) result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), lab.Patience(3*time.Second))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = "/"

@@ -28,7 +28,7 @@ func wait(t *testing.T, o *lab.Observer) export {
 // awaitEnd waits until the tool ends by itself, with status 0.
 func awaitEnd(t *testing.T, o *lab.Observer) {
 	t.Helper()
-	const within = 20 * time.Second
+	within := lab.Patience(20 * time.Second)
 	late := time.AfterFunc(within, func() { syscall.Kill(o.PID(), syscall.SIGKILL) }) //nolint:errcheck // it may have ended
 	defer late.Stop()
 	if err := o.Wait(); err != nil {
@@ -39,7 +39,7 @@ func awaitEnd(t *testing.T, o *lab.Observer) {
 // askShort is ask with little patience, for lookups that get no answer.
 func askShort(t *testing.T, ns *lab.NS, server netip.AddrPort, name string, wantErr error) {
 	t.Helper()
-	_, err := ns.Lookup(t.Context(), lab.LookupOptions{Server: server, Name: name, Timeout: 200 * time.Millisecond})
+	_, err := ns.Lookup(t.Context(), lab.LookupOptions{Server: server, Name: name, Timeout: lab.Patience(200 * time.Millisecond)})
 	if !errors.Is(err, wantErr) {
 		t.Fatalf("lookup of %s: error %v, want %v", name, err, wantErr)
 	}
@@ -208,7 +208,7 @@ func TestNoReply(t *testing.T) {
 	o := observe(t, "--count", "2", "--name", "silent-*.example.test.")
 	askShort(t, l.Client, lab.Service(), "silent-once.example.test.", os.ErrDeadlineExceeded)
 	_, err := l.Client.Lookup(t.Context(), lab.LookupOptions{
-		Server: lab.Service(), Name: "silent-twice.example.test.", Attempts: 2, Timeout: 300 * time.Millisecond,
+		Server: lab.Service(), Name: "silent-twice.example.test.", Attempts: 2, Timeout: lab.Patience(300 * time.Millisecond),
 	})
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("error %v, want a timeout", err)
@@ -250,7 +250,7 @@ func TestAnswers(t *testing.T) {
 	// the first attempt gets lost, the second is answered
 	remove := fence(t, l.NodeB, nil, "type filter hook forward priority 7; udp dport 53 limit rate 1/hour burst 1 packets drop;")
 	second, err := l.Client.Lookup(t.Context(), lab.LookupOptions{
-		Server: lab.Service(), Name: "second.example.test.", Attempts: 2, Timeout: 300 * time.Millisecond,
+		Server: lab.Service(), Name: "second.example.test.", Attempts: 2, Timeout: lab.Patience(300 * time.Millisecond),
 	})
 	if err != nil || second.Attempts != 2 {
 		t.Fatalf("%d attempts, error %v; want 2 and none", second.Attempts, err)
@@ -275,7 +275,7 @@ func TestAnswers(t *testing.T) {
 		if hops := r.Legs[0].Hops; hops[len(hops)-1].Hop != "drop" {
 			t.Errorf("the first attempt's way is %q, want a drop at its end", way(r, 0))
 		}
-		if r.LatencyNS < uint64(300*time.Millisecond) || r.LatencyNS > uint64(second.Latency) {
+		if r.LatencyNS < uint64(lab.Patience(300*time.Millisecond)) || r.LatencyNS > uint64(second.Latency) {
 			t.Errorf("latency %d ns; the client waited %d", r.LatencyNS, second.Latency)
 		}
 	})

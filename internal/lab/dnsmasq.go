@@ -50,12 +50,12 @@ func StartDnsmasq(ctx context.Context, ns *NS, addr netip.Addr) (*Dnsmasq, error
 // awaitDNS asks until an answer comes. A port that nobody listens on refuses at
 // once, hence the ticker.
 func awaitDNS(ctx context.Context, ns *NS, server netip.AddrPort) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout())
 	defer cancel()
 	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, err := ns.Lookup(ctx, LookupOptions{Server: server, Name: "ready." + Zone, Timeout: readyTimeout})
+		_, err := ns.Lookup(ctx, LookupOptions{Server: server, Name: "ready." + Zone, Timeout: readyTimeout()})
 		if err == nil || !errors.Is(err, syscall.ECONNREFUSED) {
 			return err
 		}

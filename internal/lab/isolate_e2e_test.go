@@ -60,7 +60,7 @@ func TestNothingLeft(t *testing.T) {
 
 func awaitNoUsers(t *testing.T, namespaces []string) {
 	t.Helper()
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(Patience(5 * time.Second))
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {

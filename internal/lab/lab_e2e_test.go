@@ -201,7 +201,7 @@ func TestFaults(t *testing.T) {
 			if err := c.inject(t, l); err != nil {
 				t.Fatal(err)
 			}
-			_, err := l.Client.Lookup(t.Context(), LookupOptions{Server: Service(), Name: "a." + Zone, Timeout: 100 * time.Millisecond})
+			_, err := l.Client.Lookup(t.Context(), LookupOptions{Server: Service(), Name: "a." + Zone, Timeout: Patience(100 * time.Millisecond)})
 			if !errors.Is(err, c.want) {
 				t.Errorf("lookup gave %v, want %v", err, c.want)
 			}
@@ -227,7 +227,7 @@ func TestSendUDP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(Patience(2 * time.Second))); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 64)

@@ -46,7 +46,7 @@ type LoadOptions struct {
 	Rate    int           // lookups a second
 	Sockets int           // UDP sockets, used in turn; 0 means 64
 	Type    uint16        // 0 means A
-	Timeout time.Duration // to wait for answers after the last query; 0 means 1 s
+	Timeout time.Duration // to wait for answers after the last query; 0 means Patience(time.Second)
 }
 
 // LoadResult is what came of a run. Lookup N asks for LoadName(N), once.
@@ -82,7 +82,7 @@ func Load(ctx context.Context, ns *NS, opts LoadOptions) (LoadResult, error) {
 		opts.Sockets = 64
 	}
 	if opts.Timeout == 0 {
-		opts.Timeout = time.Second
+		opts.Timeout = Patience(time.Second)
 	}
 	if opts.Type == 0 {
 		opts.Type = dns.TypeA

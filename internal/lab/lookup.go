@@ -20,7 +20,7 @@ type LookupOptions struct {
 	TCP       bool          // otherwise UDP, from a connected socket
 	ID        uint16        // 0 means a random one
 	LocalPort uint16        // 0 means any
-	Timeout   time.Duration // of each attempt; 0 means one second
+	Timeout   time.Duration // of each attempt; 0 means Patience(time.Second)
 	Attempts  int           // with the same socket and ID, as glibc does; 0 means 1
 	EDNSSize  uint16        // size announced with EDNS; 0 means no EDNS
 }
@@ -54,7 +54,7 @@ func (ns *NS) Lookup(ctx context.Context, opts LookupOptions) (Result, error) {
 		query.SetEdns0(opts.EDNSSize, false)
 	}
 	if opts.Timeout == 0 {
-		opts.Timeout = time.Second
+		opts.Timeout = Patience(time.Second)
 	}
 	res := Result{ID: query.Id}
 	conn, err := ns.dialDNS(ctx, opts)

@@ -12,7 +12,7 @@ import (
 )
 
 // readyWithin bounds how long an observer may take to attach itself.
-const readyWithin = 60 * time.Second
+func readyWithin() time.Duration { return Patience(20 * time.Second) }
 
 // Observer is a running dnspath that watches the lab from this process's own
 // namespace, as it would watch a node.
@@ -64,7 +64,7 @@ func ObserveTo(ctx context.Context, out io.Writer, bin string, args ...string) (
 
 // awaitReady waits for the ready file, the end of the program, or too long.
 func (o *Observer) awaitReady(ctx context.Context, ready string) error {
-	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	ctx, cancel := context.WithTimeout(ctx, readyWithin())
 	defer cancel()
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
@@ -75,7 +75,7 @@ func (o *Observer) awaitReady(ctx context.Context, ready string) error {
 			return fmt.Errorf("observer ended before it was ready: %w: %s", err, o.stderr.Bytes())
 		case <-ctx.Done():
 			o.Kill()
-			return fmt.Errorf("observer is not ready after %s", readyWithin)
+			return fmt.Errorf("observer is not ready after %s", readyWithin())
 		case <-look.C:
 			if _, err := os.Stat(ready); err == nil {
 				return nil

@@ -15,7 +15,7 @@ import (
 // await calls check at short intervals until it returns "", at most for
 // readyTimeout. What check returns is what is still missing.
 func (ns *NS) await(ctx context.Context, check func() (missing string, err error)) error {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout())
 	defer cancel()
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	podMTU       = 1450 // 1500 less VXLAN's 50 bytes
-	readyTimeout = 5 * time.Second
-)
+const podMTU = 1450 // 1500 less VXLAN's 50 bytes
+
+// readyTimeout bounds how long a device, an address or a server may take.
+func readyTimeout() time.Duration { return Patience(5 * time.Second) }
 
 func (l *Lab) nodes() []*NS { return []*NS{l.NodeA, l.NodeB} }
 
