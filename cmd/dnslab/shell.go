@@ -41,12 +41,14 @@ type shellFlags struct {
 type labFlags struct {
 	cfg     lab.Config
 	service string
+	overlay string
 }
 
 func (f *labFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.service, "service", string(lab.ServiceIPTables), "translation of the service address: none, iptables or nftables")
+	fs.StringVar(&f.service, "service", string(lab.ServiceIPTables), "translation of the service address: none, iptables, nftables or ipvs")
 	fs.StringSliceVar(&f.cfg.Endpoints, "endpoints", []string{lab.DNSB}, "DNS pods behind the service: dns-a, dns-b or both")
 	fs.BoolVar(&f.cfg.BridgeNF, "bridge-nf", true, "pass bridged packets to iptables (net.bridge.bridge-nf-call-iptables)")
+	fs.StringVar(&f.overlay, "overlay", string(lab.OverlayVXLAN), "tunnel between the nodes: vxlan, ipip (IPv4 alone) or geneve")
 	fs.IntVar(&f.cfg.VXLAN.VNI, "vni", 4096, "VXLAN network identifier")
 	fs.IntVar(&f.cfg.VXLAN.Port, "vxlan-port", 4789, "VXLAN UDP port")
 	fs.BoolVar(&f.cfg.VXLAN.ZeroChecksum, "vxlan-zero-checksum", false, "send VXLAN with an outer UDP checksum of 0")
@@ -54,7 +56,7 @@ func (f *labFlags) register(fs *pflag.FlagSet) {
 
 func (f *labFlags) config() lab.Config {
 	cfg := f.cfg
-	cfg.Service = lab.ServiceMode(f.service)
+	cfg.Service, cfg.Overlay = lab.ServiceMode(f.service), lab.Overlay(f.overlay)
 	return cfg
 }
 

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,6 +59,9 @@ func findBinary() (remove func(), err error) {
 func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 	t.Helper()
 	l, err := lab.New(t.Context(), cfg)
+	if errors.Is(err, lab.ErrNotSupported) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package lab builds, in network namespaces, what looks like two Kubernetes
-// nodes with pods, a VXLAN overlay and a cluster DNS service. Demos, tests and
-// benchmarks run in it.
+// nodes with pods, an overlay between the nodes and a cluster DNS service. Demos,
+// tests and benchmarks run in it.
 //
 // Everything lives in one process tree with a mount namespace of its own (see
 // [Isolate]): when that process ends, by whatever means, the kernel takes the
@@ -16,5 +16,6 @@
 //	 node-a     vxlan.calico ~~~~~~ VNI 4096 ~~~~~ vxlan.calico     node-b
 //	            eth0 192.0.2.1 ------------------- eth0 192.0.2.2
 //
-// IPv6 mirrors it: 10.244.N.x is fd00:10:244:N::x, over the same IPv4 wire.
+// IPv6 mirrors it: 10.244.N.x is fd00:10:244:N::x, over the same IPv4 wire. The
+// overlay may be IPIP (tunl0, without IPv6) or Geneve (geneve0) as well.
 package lab

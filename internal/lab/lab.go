@@ -17,6 +17,7 @@ const (
 	ServiceNone     ServiceMode = "none"     // no service; also the empty string
 	ServiceIPTables ServiceMode = "iptables" // kube-proxy's iptables mode
 	ServiceNFTables ServiceMode = "nftables" // kube-proxy's nftables mode
+	ServiceIPVS     ServiceMode = "ipvs"     // kube-proxy's IPVS mode
 )
 
 // The names of the namespaces.
@@ -29,14 +30,19 @@ const (
 )
 
 // The devices of a node. Pods hang on veth-client and veth-dns; inside a pod
-// the device is eth0 too.
+// the device is eth0 too. Of the tunnels a lab has the one of its overlay.
 const (
 	WireDev   = "eth0"
 	BridgeDev = "cni0"
 	VXLANDev  = "vxlan.calico"
+	IPIPDev   = "tunl0"
+	GeneveDev = "geneve0"
+	// IPVSDev holds the service's address where IPVS translates it.
+	IPVSDev = "kube-ipvs0"
 )
 
 // Config says what lab to make. Its zero value is a good lab without a service.
+// A kernel may lack what other values ask for: ErrNotSupported.
 type Config struct {
 	// Service is how the service address is translated, on both nodes.
 	Service ServiceMode
@@ -46,11 +52,13 @@ type Config struct {
 	// BridgeNF turns net.bridge.bridge-nf-call-iptables and -ip6tables on in
 	// the nodes; otherwise they are off.
 	BridgeNF bool
-	// VXLAN is the overlay between the nodes.
+	// Overlay is the tunnel between the nodes.
+	Overlay Overlay
+	// VXLAN is the shape of OverlayVXLAN.
 	VXLAN VXLAN
 }
 
-// VXLAN is the overlay's shape.
+// VXLAN is the shape of a VXLAN overlay.
 type VXLAN struct {
 	VNI  int // 0 means 4096, as Calico has it
 	Port int // UDP port; 0 means 4789
@@ -91,9 +99,16 @@ func (c Config) complete() (Config, error) {
 	switch c.Service {
 	case "":
 		c.Service = ServiceNone
-	case ServiceNone, ServiceIPTables, ServiceNFTables:
+	case ServiceNone, ServiceIPTables, ServiceNFTables, ServiceIPVS:
 	default:
 		return c, fmt.Errorf("unknown service mode %q", c.Service)
+	}
+	switch c.Overlay {
+	case "":
+		c.Overlay = OverlayVXLAN
+	case OverlayVXLAN, OverlayIPIP, OverlayGeneve:
+	default:
+		return c, fmt.Errorf("unknown overlay %q", c.Overlay)
 	}
 	for _, e := range c.Endpoints {
 		if e != DNSA && e != DNSB {

@@ -4,6 +4,7 @@ package lab
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -36,7 +37,7 @@ func ask(t *testing.T, ns *NS, opts LookupOptions) Result {
 }
 
 func TestService(t *testing.T) {
-	for _, mode := range []ServiceMode{ServiceIPTables, ServiceNFTables} {
+	for _, mode := range []ServiceMode{ServiceIPTables, ServiceNFTables, ServiceIPVS} {
 		for _, endpoints := range [][]string{{DNSA}, {DNSB}, {DNSA, DNSB}} {
 			t.Run(string(mode)+"/"+strings.Join(endpoints, "+"), func(t *testing.T) {
 				l := raiseBare(t, Config{Service: mode, Endpoints: endpoints, BridgeNF: true})
@@ -67,7 +68,7 @@ func TestService(t *testing.T) {
 }
 
 func TestServiceWithoutEndpoints(t *testing.T) {
-	for _, mode := range []ServiceMode{ServiceIPTables, ServiceNFTables} {
+	for _, mode := range []ServiceMode{ServiceIPTables, ServiceNFTables, ServiceIPVS} {
 		t.Run(string(mode), func(t *testing.T) {
 			l := raise(t, Config{Service: mode})
 			for _, server := range []netip.AddrPort{Service(), Service6()} {
@@ -95,6 +96,37 @@ func TestPodToPod(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOverlay asks through each kind of tunnel, and counts on the other node
+// what came out of it.
+func TestOverlay(t *testing.T) {
+	for _, overlay := range []Overlay{OverlayVXLAN, OverlayIPIP, OverlayGeneve} {
+		for _, mode := range []ServiceMode{ServiceIPTables, ServiceIPVS} {
+			t.Run(string(overlay)+"/"+string(mode), func(t *testing.T) {
+				l := raise(t, Config{Overlay: overlay, Service: mode, Endpoints: []string{DNSB}, BridgeNF: true})
+				servers := []netip.AddrPort{netip.AddrPortFrom(l.DNSB.Addr, dnsPort), Service()}
+				if overlay != OverlayIPIP {
+					servers = append(servers, netip.AddrPortFrom(l.DNSB.Addr6, dnsPort), Service6())
+				}
+				err := l.NodeB.NFT(t.Context(), `table inet seen { chain pre { type filter hook prerouting priority -300
+					iifname "`+overlay.Device()+`" udp dport 53 counter
+				}
+				}`)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, server := range servers {
+					ask(t, l.Client, LookupOptions{Server: server})
+					ask(t, l.Client, LookupOptions{Server: server, TCP: true})
+				}
+				out, err := l.NodeB.Command(t.Context(), "nft", "list", "table", "inet", "seen").Output()
+				if want := fmt.Sprintf("packets %d ", len(servers)); err != nil || !strings.Contains(string(out), want) {
+					t.Errorf("want %s from %s (%v):\n%s", want, overlay.Device(), err, out)
+				}
+			})
+		}
 	}
 }
 

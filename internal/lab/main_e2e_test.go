@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -60,6 +61,9 @@ func raiseBare(t *testing.T, cfg Config) *Lab {
 	t.Helper()
 	start := time.Now()
 	l, err := New(t.Context(), cfg)
+	if errors.Is(err, ErrNotSupported) {
+		t.Skip(err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,21 +32,35 @@ func (l *Lab) installService(ctx context.Context) error {
 	for _, node := range l.nodes() {
 		switch l.cfg.Service {
 		case ServiceIPTables:
-			for _, f := range families() {
-				command := "iptables-restore"
-				if f.bits == ipv6.bits {
-					command = "ip6tables-restore"
-				}
-				rules := iptablesService(f, l.endpoints(f))
-				if err := node.feed(ctx, rules, command, "--noflush", "--wait"); err != nil {
-					return err
-				}
+			if err := l.restoreIPTables(ctx, node, iptablesService); err != nil {
+				return err
 			}
 		case ServiceNFTables:
 			rules := nftablesService(ipv4, l.endpoints(ipv4)) + nftablesService(ipv6, l.endpoints(ipv6))
 			if err := node.NFT(ctx, rules); err != nil {
 				return err
 			}
+		case ServiceIPVS:
+			if err := l.installIPVS(node); err != nil {
+				return err
+			}
+			if err := l.restoreIPTables(ctx, node, ipvsRules); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restoreIPTables adds the rules of both families to those of a node.
+func (l *Lab) restoreIPTables(ctx context.Context, node *NS, rules func(family, []netip.AddrPort) string) error {
+	for _, f := range families() {
+		command := "iptables-restore"
+		if f.bits == ipv6.bits {
+			command = "ip6tables-restore"
+		}
+		if err := node.feed(ctx, rules(f, l.endpoints(f)), command, "--noflush", "--wait"); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -31,13 +31,8 @@ func iptablesService(f family, endpoints []netip.AddrPort) string {
 			}
 		}
 	}
-	t.add(`-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
-	t.add(`-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
-	t.add(`-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING`)
-	t.add(`-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN`)
-	t.add(`-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000`)
-	t.add(`-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully`)
-	t.add(`-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000`)
+	iptablesPortals(&t)
+	iptablesMasquerade(&t)
 	if len(endpoints) > 0 {
 		for _, p := range servicePorts() {
 			iptablesPort(&t, f, p, endpoints)
@@ -45,6 +40,21 @@ func iptablesService(f family, endpoints []netip.AddrPort) string {
 	}
 	t.add("COMMIT")
 	return t.String()
+}
+
+// iptablesPortals leads packets to the service chains of the nat table.
+func iptablesPortals(t *ruleText) {
+	t.add(`-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
+	t.add(`-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
+	t.add(`-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING`)
+}
+
+// iptablesMasquerade masquerades what was marked for it.
+func iptablesMasquerade(t *ruleText) {
+	t.add(`-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN`)
+	t.add(`-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000`)
+	t.add(`-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE --random-fully`)
+	t.add(`-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000`)
 }
 
 // iptablesFilter writes the filter table: accept what NAT has marked, reject a
@@ -55,10 +65,7 @@ func iptablesFilter(t *ruleText, f family, endpoints []netip.AddrPort) {
 	t.add(":KUBE-FORWARD - [0:0]")
 	t.add(`-A FORWARD -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
 	t.add(`-A OUTPUT -m conntrack --ctstate NEW -m comment --comment "kubernetes service portals" -j KUBE-SERVICES`)
-	t.add(`-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`)
-	t.add(`-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP`)
-	t.add(`-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT`)
-	t.add(`-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`)
+	iptablesForward(t)
 	if len(endpoints) == 0 {
 		for _, p := range servicePorts() {
 			t.add(`-A KUBE-SERVICES -m comment --comment "%s has no endpoints" -m %s -p %[2]s -d %s --dport %d -j REJECT`,
@@ -66,6 +73,15 @@ func iptablesFilter(t *ruleText, f family, endpoints []netip.AddrPort) {
 		}
 	}
 	t.add("COMMIT")
+}
+
+// iptablesForward writes the filter rules for what is forwarded, which are the
+// same in kube-proxy's IPVS mode.
+func iptablesForward(t *ruleText) {
+	t.add(`-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD`)
+	t.add(`-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP`)
+	t.add(`-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark 0x4000/0x4000 -j ACCEPT`)
+	t.add(`-A KUBE-FORWARD -m comment --comment "kubernetes forwarding conntrack rule" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`)
 }
 
 // iptablesPort writes the chains of one service port.

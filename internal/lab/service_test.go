@@ -27,7 +27,7 @@ func TestServiceRules(t *testing.T) {
 		for _, mode := range []struct {
 			name  string
 			rules func(family, []netip.AddrPort) string
-		}{{"iptables", iptablesService}, {"nftables", nftablesService}} {
+		}{{"iptables", iptablesService}, {"nftables", nftablesService}, {"ipvs", ipvsRules}} {
 			for name, endpoints := range map[string][]netip.AddrPort{"both": both, "empty": nil} {
 				name := mode.name + "-" + f.name + "-" + name
 				t.Run(name, func(t *testing.T) { golden(t, name, mode.rules(f.family, endpoints)) })
@@ -87,7 +87,8 @@ func TestLoadIDs(t *testing.T) {
 
 func TestConfigRefused(t *testing.T) {
 	for name, cfg := range map[string]Config{
-		"service":  {Service: "ipvs"},
+		"service":  {Service: "ebpf"},
+		"overlay":  {Overlay: "gre"},
 		"endpoint": {Endpoints: []string{NodeA}},
 	} {
 		if _, err := cfg.complete(); err == nil {

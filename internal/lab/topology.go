@@ -7,13 +7,14 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-const podMTU = 1450 // 1500 less VXLAN's 50 bytes
+const podMTU = 1450 // 1500 less the 50 bytes of VXLAN and Geneve
 
 // readyTimeout bounds how long a device, an address or a server may take.
 func readyTimeout() time.Duration { return Patience(5 * time.Second) }
@@ -77,7 +78,7 @@ func (l *Lab) tuneNode(node *NS) error {
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		if l.cfg.BridgeNF {
-			return ErrNoBridgeNF
+			return notSupported("br_netfilter", "CONFIG_BRIDGE_NETFILTER")
 		}
 		return nil // bridged packets never see netfilter
 	}
@@ -113,13 +114,13 @@ func (l *Lab) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	for i, node := range l.nodes() {
-		if err := node.addVXLAN(l.cfg.VXLAN, i); err != nil {
+	for i := range l.nodes() {
+		if err := l.addTunnel(i); err != nil {
 			return err
 		}
 	}
 	for _, ns := range l.Namespaces() {
-		if err := ns.raiseAll(); err != nil {
+		if err := ns.raiseAll(l.cfg.Overlay); err != nil {
 			return err
 		}
 	}
@@ -156,9 +157,9 @@ func (l *Lab) address() error {
 			if err := node.addAddr(BridgeDev, bridge); err != nil {
 				return err
 			}
-			if err := node.addOverlayRoute(f, i); err != nil {
-				return err
-			}
+		}
+		if err := l.routeOverlay(i); err != nil {
+			return err
 		}
 	}
 	for _, p := range pods() {
@@ -182,10 +183,7 @@ func addVeth(ns *NS, dev string, peer *NS, peerDev string, mtu int) error {
 	veth.PeerName = peerDev
 	veth.PeerNamespace = netlink.NsFd(peer.fd)
 	veth.PeerMTU = uint32(mtu)
-	if err := ns.link.LinkAdd(veth); err != nil {
-		return fmt.Errorf("add veth %s in %s: %w", dev, ns.Name, err)
-	}
-	return nil
+	return ns.addDevice(veth, "CONFIG_VETH")
 }
 
 // addBridge makes cni0 on node i. Its hardware address is fixed, since
@@ -195,8 +193,18 @@ func addBridge(node *NS, i int) error {
 	attrs.Name = BridgeDev
 	attrs.MTU = podMTU
 	attrs.HardwareAddr = net.HardwareAddr{0x02, 0, 0, 0, 0x10, byte(i + 1)}
-	if err := node.link.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
-		return fmt.Errorf("add bridge in %s: %w", node.Name, err)
+	return node.addDevice(&netlink.Bridge{LinkAttrs: attrs}, "CONFIG_BRIDGE")
+}
+
+// addDevice makes a device. A kind that the kernel does not know, and has no
+// module for, is not supported.
+func (ns *NS) addDevice(dev netlink.Link, option string) error {
+	err := ns.link.LinkAdd(dev)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return notSupported("devices of kind "+dev.Type(), option)
+	}
+	if err != nil {
+		return fmt.Errorf("add %s %s in %s: %w", dev.Type(), dev.Attrs().Name, ns.Name, err)
 	}
 	return nil
 }
@@ -230,13 +238,19 @@ func (ns *NS) enslave(port, bridge string) error {
 	return nil
 }
 
-// raiseAll sets every device up; veths get a carrier when both ends are up.
-func (ns *NS) raiseAll() error {
+// raiseAll sets every device of the lab up; veths get a carrier when both ends
+// are up. Modules of tunnels put devices of theirs into each namespace (tunl0,
+// gre0): they stay down where they are not the overlay.
+func (ns *NS) raiseAll(overlay Overlay) error {
 	links, err := ns.link.LinkList()
 	if err != nil {
 		return fmt.Errorf("list devices in %s: %w", ns.Name, err)
 	}
+	kinds := []string{"device", "veth", "bridge", string(overlay)} // "device" is lo
 	for _, dev := range links {
+		if !slices.Contains(kinds, dev.Type()) {
+			continue
+		}
 		if err := ns.link.LinkSetUp(dev); err != nil {
 			return fmt.Errorf("raise %s in %s: %w", dev.Attrs().Name, ns.Name, err)
 		}

@@ -2,17 +2,13 @@ package lab
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
-
-// vtepMAC is the hardware address of node i's VXLAN device.
-func vtepMAC(i int) net.HardwareAddr { return net.HardwareAddr{0x02, 0, 0, 0, 0x20, byte(i + 1)} }
 
 // addVXLAN makes the VXLAN device of node i. The request is made by hand: a
 // netlink.Vxlan can turn the outer checksum on, which is the kernel's default,
@@ -26,7 +22,7 @@ func (ns *NS) addVXLAN(cfg VXLAN, i int) error {
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(VXLANDev)))
 	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(podMTU)))
-	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, vtepMAC(i)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, tunnelMAC(i)))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("vxlan"))
 	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
@@ -43,38 +39,29 @@ func (ns *NS) addVXLAN(cfg VXLAN, i int) error {
 		_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 		return err
 	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return notSupported("devices of kind vxlan", "CONFIG_VXLAN")
+	}
 	if err != nil {
 		return fmt.Errorf("add vxlan device in %s: %w", ns.Name, err)
 	}
 	return nil
 }
 
-// addOverlayRoute tells node i how to reach the other node's pods: a route to
-// the other end's tunnel address, its hardware address, and its node.
-func (ns *NS) addOverlayRoute(f family, i int) error {
-	other := 1 - i
+// forwardVXLAN tells the VXLAN device of node i behind which node the other
+// device's hardware address is.
+func (ns *NS) forwardVXLAN(i int) error {
 	dev, err := ns.device(VXLANDev)
 	if err != nil {
 		return err
 	}
-	index := dev.Attrs().Index
-	if err := ns.addAddr(VXLANDev, netip.PrefixFrom(f.host(i, f.tunnel), f.bits)); err != nil {
-		return err
-	}
-	peer := f.host(other, f.tunnel)
+	other := 1 - i
 	err = ns.link.NeighSet(&netlink.Neigh{
-		LinkIndex: index, Family: f.af, State: netlink.NUD_PERMANENT,
-		IP: peer.AsSlice(), HardwareAddr: vtepMAC(other),
-	})
-	if err != nil {
-		return fmt.Errorf("add neighbour %s in %s: %w", peer, ns.Name, err)
-	}
-	err = ns.link.NeighSet(&netlink.Neigh{
-		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT, Flags: netlink.NTF_SELF,
-		IP: wireAddr(other).AsSlice(), HardwareAddr: vtepMAC(other),
+		LinkIndex: dev.Attrs().Index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT, Flags: netlink.NTF_SELF,
+		IP: wireAddr(other).AsSlice(), HardwareAddr: tunnelMAC(other),
 	})
 	if err != nil {
 		return fmt.Errorf("add forwarding entry for %s in %s: %w", wireAddr(other), ns.Name, err)
 	}
-	return ns.addRoute(VXLANDev, f.nodes[other], peer)
+	return nil
 }
