@@ -128,3 +128,17 @@ func TestIsolateStatus(t *testing.T) {
 		t.Errorf("unknown flag gave %v, want exit status 2", err)
 	}
 }
+
+// TestNotIsolated raises a lab where Isolate did not prepare for one: in the
+// mounts of the outer process.
+func TestNotIsolated(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("nsenter", fmt.Sprintf("--mount=/proc/%d/ns/mnt", os.Getppid()), self)
+	cmd.Env = append(os.Environ(), outsideEnv+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -11,10 +11,16 @@ import (
 	"time"
 )
 
-// raiseEnv makes the test binary raise a lab, print it and wait to be killed.
-const raiseEnv = "DNSPATH_LAB_TEST_RAISE"
+// The test binary is some tests' child too, with one of these set.
+const (
+	raiseEnv   = "DNSPATH_LAB_TEST_RAISE"   // raise a lab, print it and wait to be killed
+	outsideEnv = "DNSPATH_LAB_TEST_OUTSIDE" // raise a lab without Isolate
+)
 
 func TestMain(m *testing.M) {
+	if os.Getenv(outsideEnv) != "" {
+		os.Exit(raiseOutside())
+	}
 	run := m.Run
 	if os.Getenv(raiseEnv) != "" {
 		run = raiseAndHang
@@ -24,6 +30,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "lab tests:", err)
 	}
 	os.Exit(status)
+}
+
+// raiseOutside returns 0 if New refuses, as it should.
+func raiseOutside() int {
+	if _, err := New(context.Background(), Config{}); !errors.Is(err, ErrNotIsolated) {
+		fmt.Fprintf(os.Stderr, "new lab gave %v, want ErrNotIsolated\n", err)
+		return 1
+	}
+	return 0
 }
 
 // raiseAndHang prints the process id and the namespaces' numbers.

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"errors"
 	"flag"
 	"net/netip"
 	"os"
@@ -108,15 +107,5 @@ func TestOptionsHeader(t *testing.T) {
 		if _, err := optionsHeader(length); err == nil {
 			t.Errorf("length %d was accepted", length)
 		}
-	}
-}
-
-// TestNotIsolated runs where Isolate did not: New must refuse.
-func TestNotIsolated(t *testing.T) {
-	if _, err := os.Stat(sealFile); err == nil {
-		t.Skip("the tests themselves are isolated")
-	}
-	if _, err := New(t.Context(), Config{}); !errors.Is(err, ErrNotIsolated) {
-		t.Errorf("new lab gave %v, want ErrNotIsolated", err)
 	}
 }
