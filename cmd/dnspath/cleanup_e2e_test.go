@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf"      //nolint:depguard // the kernel is asked what is left, not the tool
 	"github.com/cilium/ebpf/link" //nolint:depguard // see above
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/internal/lab"
 )
@@ -143,6 +144,9 @@ func tcState(t *testing.T, l *lab.Lab) []string {
 			for _, at := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
 				err := ns.Do(func() error {
 					found, err := link.QueryPrograms(link.QueryOptions{Target: index, Attach: at})
+					if errors.Is(err, unix.EINVAL) {
+						return nil // before 6.6 there is no such hook
+					}
 					if err == nil && len(found.Programs) > 0 {
 						state = append(state, fmt.Sprintf("%s: %s %d programs", ns.Name, at, len(found.Programs)))
 					}
@@ -190,12 +194,20 @@ func TestNothingStays(t *testing.T) {
 			}
 			programs, maps, links := held(t, tool.PID(), "prog"), held(t, tool.PID(), "map"), held(t, tool.PID(), "link")
 			names := programNames(t, programs)
+			wantLinks := 0
 			for _, want := range []string{"net_dev_queue", "kfree_skb", "nf_enter", "nf_leave", "tc_ingress", "tc_egress"} {
+				if !attached(t)[want] {
+					continue
+				}
+				wantLinks++
 				if !slices.Contains(names, want) {
 					t.Errorf("the tool holds programs %q, want %s among them", names, want)
 				}
 			}
-			if len(links) < 100 || len(maps) < 4 { // 5 namespaces have 20 hooks each
+			if attached(t)["nf_enter"] {
+				wantLinks += 100 // 5 namespaces have 20 hooks each
+			}
+			if len(links) < wantLinks || len(maps) < 4 {
 				t.Errorf("the tool holds %d links and %d maps; is this test looking at the right process?", len(links), len(maps))
 			}
 			if err := c.end(tool.Observer); err != nil {
@@ -256,8 +268,10 @@ func TestReaderGoesAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			awaitEnd(t, o)
-			if got := string(o.Stderr()); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "dnspath: observing") {
-				t.Errorf("stderr has more than what was said at the start: %q", got)
+			for line := range strings.Lines(string(o.Stderr())) {
+				if !strings.HasPrefix(line, "dnspath: observing ") && !strings.HasPrefix(line, "dnspath: can't see: ") {
+					t.Errorf("stderr has more than what was said at the start: %q", line)
+				}
 			}
 		})
 	}

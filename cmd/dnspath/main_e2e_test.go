@@ -55,6 +55,15 @@ func findBinary() (remove func(), err error) {
 	return func() { os.RemoveAll(dir) }, nil
 }
 
+// sameEverywhere skips a test in which the kernel has no part where time is
+// dear: it has run on the machine that this guest runs on.
+func sameEverywhere(t *testing.T, why string) {
+	t.Helper()
+	if lab.Slowness() > 1 {
+		t.Skipf("the same on every kernel: %s", why)
+	}
+}
+
 // raise makes a lab for one test, with a DNS server in both DNS pods.
 func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 	t.Helper()

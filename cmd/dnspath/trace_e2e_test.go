@@ -90,7 +90,7 @@ var attached = func() func(t *testing.T) map[string]bool {
 	return func(t *testing.T) map[string]bool {
 		t.Helper()
 		once.Do(func() {
-			out, err := exec.Command(bin, "probes", "-o", "json").Output()
+			out, err := exec.Command(bin, "probes", "--tc", "-o", "json").Output()
 			if err != nil {
 				t.Fatalf("probes: %v", err)
 			}

@@ -61,6 +61,7 @@ func checkOneLine(t *testing.T, r result, status int, phrases ...string) {
 }
 
 func TestUsageErrors(t *testing.T) {
+	sameEverywhere(t, "usage")
 	for _, c := range []struct {
 		args string
 		says string
@@ -137,6 +138,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
+	sameEverywhere(t, "usage")
 	for _, args := range []string{"--help", "-h", "help", "trace --help", "trace -h", "probes --help", "version --help"} {
 		r := runTool(t, bin, 0, strings.Fields(args)...)
 		if r.status != 0 || r.stderr != "" {
@@ -156,6 +158,7 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	sameEverywhere(t, "usage")
 	for _, args := range []string{"version", "--version"} {
 		if r := runTool(t, bin, 0, args); r.status != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, "dnspath ") || strings.Count(r.stdout, "\n") != 1 {
 			t.Errorf("%s: %+v", args, r)
