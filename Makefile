@@ -31,8 +31,23 @@ demo: ## Raise a lab, break its DNS and show what dnspath says (root)
 	@$(MAKE) --no-print-directory build
 	bin/dnslab demo
 
+# KERNELS='6.12 6.18' selects kernels, RUN=regexp tests, SKIP=regexp leaves some out: docs/kernels.md.
+KERNELS ?= 5.10 6.1 6.12 6.18 7.2
+RUN     ?=
+SKIP    ?=
+
+# matrix runs tests by kernel. $(1): more flags.
+matrix = go run ./scripts/vm/matrix -kernels '$(KERNELS)' $(1)
+
 .PHONY: test
-test: ## Run all tests, those in network namespaces too (root)
+test: ## Run all tests, here and on other kernels in QEMU (root)
+	$(call need-root,: without it run 'make test-unit')
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	$(call matrix,-run '$(RUN)' -skip '$(SKIP)')
+
+.PHONY: test-host
+test-host: ## Run all tests on this machine's kernel alone (root)
 	$(call need-root,: without it run 'make test-unit')
 	@scripts/install-deps run
 	@$(MAKE) --no-print-directory build
@@ -42,17 +57,17 @@ test: ## Run all tests, those in network namespaces too (root)
 test-unit: ## Run the tests that need no root
 	go test $(TESTFLAGS) ./...
 
-# KERNELS='6.12 6.18' selects kernels, RUN=regexp tests, SKIP=regexp leaves some out: docs/kernels.md.
-KERNELS ?= 5.10 6.1 6.12 6.18 7.2
-RUN     ?=
-SKIP    ?=
-
 .PHONY: test-vm
-test-vm: ## Run the end-to-end tests on other kernels too, in QEMU (root)
+test-vm: ## Run the end-to-end tests on other kernels alone (root)
 	$(call need-root,)
 	@scripts/install-deps run
 	@$(MAKE) --no-print-directory build
-	go run ./scripts/vm/matrix -kernels '$(KERNELS)' -run '$(RUN)' -skip '$(SKIP)'
+	$(call matrix,-host=false -run '$(RUN)' -skip '$(SKIP)')
+
+.PHONY: verifier
+verifier: ## Measure the verifier's costs on all kernels: commit docs/verifier.md (root)
+	$(call need-root,)
+	$(call matrix,-host=false -update -run '^TestVerifierCost$$')
 
 .PHONY: bench
 bench: ## Measure the cost for a node and of each stage (root)
@@ -70,6 +85,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (10s)
 generate: ## Compile bpf/ into gen/: commit the result
 	@scripts/install-deps gen
 	go generate ./gen
+	@$(if $(filter 0,$(shell id -u)),scripts/verifier-cost,)
 
 .PHONY: check
 check: ## Check generated code and format, and lint

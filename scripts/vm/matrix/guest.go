@@ -114,7 +114,7 @@ func (g guest) machine(initrd, socket, console string) []string {
 		// taken back while it patched the kernel's code (text_poke), which tracepoints, netfilter and
 		// tc do whenever a program is attached. The kernel does not know the breakpoint any more and
 		// panics: "Oops: int3".
-		"-accel", "tcg,thread=single", "-cpu", "max", "-machine", "q35,memory-backend=mem", "-smp", "2", "-m", memory,
+		"-accel", "tcg,thread=single", "-cpu", "max", "-machine", "q35,memory-backend=mem", "-smp", "1", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "file:" + console, "-serial", "stdio",
 		// virtiofs works on memory that both processes have

@@ -1,11 +1,13 @@
-// Matrix runs the end-to-end tests on this machine and in guests with Debian's
-// kernels, and prints what became of each test on each kernel.
+// Matrix runs the module's tests on this machine, those that depend on the
+// kernel in guests with Debian's kernels too, and prints what became of each
+// test on each kernel.
 //
-//	matrix -kernels "6.1 6.12" -run 'TestPod'    tests
-//	matrix -kernels 6.1 bin/dnspath probes       one command in a guest
+//	matrix -kernels "6.1 6.12" -run 'TestPod'         tests
+//	matrix -host=false -update -run TestVerifierCost  the verifier's costs anew
+//	matrix -kernels 6.1 bin/dnspath probes            one command in a guest
 //
 // It runs in the module's folder and needs root. A test fails the run if it
-// fails anywhere, or if no kernel ran it and passed it.
+// fails anywhere, or if no kernel at all ran it and passed it.
 package main
 
 import (
@@ -19,7 +21,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,16 +32,27 @@ const folder = "bin/vm"
 // host is the name of this machine's own kernel in the table.
 const host = "host"
 
+// allKernels are those that a whole run has.
+const allKernels = "5.10 6.1 6.12 6.18 7.2"
+
 // errTests is returned when the tests ran and not all is well.
 var errTests = errors.New("not all is well")
 
 // settings are the command line.
 type settings struct {
 	kernels []string // Debian's series, as in 6.12
+	host    bool     // run on this machine too
+	guests  int      // at one time
 	run     string   // regular expressions for tests, as of go test
 	skip    string
+	update  bool // write docs/verifier.md
 	timeout time.Duration
 	command []string // instead of tests
+}
+
+// whole says whether nothing was left out.
+func (s settings) whole() bool {
+	return s.host && s.run == "" && s.skip == "" && strings.Join(s.kernels, " ") == allKernels
 }
 
 //nolint:forbidigo // the process's own
@@ -60,10 +72,13 @@ func main() {
 func run(ctx context.Context, out io.Writer, args []string) error {
 	var s settings
 	flags := flag.NewFlagSet("matrix", flag.ContinueOnError)
-	kernels := flags.String("kernels", "5.10 6.1 6.12 6.18 7.2", "`series` of Debian's kernels")
+	kernels := flags.String("kernels", allKernels, "`series` of Debian's kernels")
+	flags.BoolVar(&s.host, "host", true, "run on this machine too")
+	flags.IntVar(&s.guests, "guests", min(2, runtime.NumCPU()), "`number` of guests at one time")
 	flags.StringVar(&s.run, "run", "", "run only tests that match `regexp`")
 	flags.StringVar(&s.skip, "skip", "", "do not run tests that match `regexp`")
-	flags.DurationVar(&s.timeout, "timeout", 40*time.Minute, "for one package's tests in a guest")
+	flags.BoolVar(&s.update, "update", false, "write what TestVerifierCost measured to "+costsFile)
+	flags.DurationVar(&s.timeout, "timeout", 25*time.Minute, "for the tests of one kernel")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -99,37 +114,66 @@ func runCommand(ctx context.Context, out io.Writer, s settings) error {
 	return failed
 }
 
-// runTests runs all tests on all kernels, this machine's first.
+// runTests runs the tests: all of them here, and then those that depend on the
+// kernel in guests.
 func runTests(ctx context.Context, out io.Writer, s settings) error {
-	suites, err := buildSuites(ctx, s)
-	if err != nil {
+	m := &matrix{results: make(map[string]results), why: make(map[string]error)}
+	if s.host {
+		m.run(out, host, func(log io.Writer) (results, error) { return runHost(ctx, out, log, s) })
+	}
+	var err error
+	if m.suites, err = buildSuites(ctx, s); err != nil {
 		return err
 	}
-	m := &matrix{suites: suites, results: make(map[string]results)}
-	m.run(ctx, out, host, s, directly)
-	if err := findQEMU(ctx); err != nil {
-		fmt.Fprintf(out, "%v: %s not run\n", err, strings.Join(s.kernels, ", "))
-		m.without = s.kernels
-		s.kernels = nil
-	}
-	for _, series := range s.kernels {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		g, err := newGuest(ctx, series)
-		if err != nil {
-			fmt.Fprintf(out, "%s: %v\n", series, err)
-			m.broken = append(m.broken, series)
-			m.kernels = append(m.kernels, series)
-			continue
-		}
-		m.run(ctx, out, series, s, g.run)
+	guests := m.findGuests(ctx, out, s)
+	m.runGuests(ctx, out, guests, s)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	m.print(out)
-	if !m.ok() {
+	if s.update {
+		if err := m.writeCosts(); err != nil {
+			return err
+		}
+	}
+	if !m.ok(s) {
 		return errTests
 	}
 	return nil
+}
+
+// findGuests gets the kernels. One that can't be had is told and counts as not
+// run; where nothing runs on this machine either, it counts as a failure.
+func (m *matrix) findGuests(ctx context.Context, out io.Writer, s settings) (guests []guest) {
+	if len(s.kernels) == 0 {
+		return nil
+	}
+	if err := findQEMU(ctx); err != nil {
+		m.leaveOut(out, s, err, s.kernels...)
+		return nil
+	}
+	for _, series := range s.kernels {
+		g, err := newGuest(ctx, series)
+		if err != nil {
+			m.leaveOut(out, s, err, series)
+			continue
+		}
+		guests = append(guests, g)
+	}
+	return guests
+}
+
+// leaveOut tells that kernels can't be had.
+func (m *matrix) leaveOut(out io.Writer, s settings, err error, kernels ...string) {
+	fmt.Fprintf(out, "%s not run: %v\n", strings.Join(kernels, ", "), err)
+	if s.host {
+		m.without = append(m.without, kernels...)
+		return
+	}
+	for _, k := range kernels {
+		m.kernels = append(m.kernels, k)
+		m.why[k] = err
+	}
 }
 
 // findQEMU gets what guests need, or says why they can't be had.
@@ -142,68 +186,4 @@ func findQEMU(ctx context.Context) error {
 		return fmt.Errorf("no guests: %s", lines[len(lines)-1])
 	}
 	return nil
-}
-
-// matrix is what came of all tests on all kernels.
-type matrix struct {
-	suites  []suite
-	kernels []string           // in the order of the table
-	broken  []string           // kernels that could not be had or started, or whose tests died
-	without []string           // kernels not run for want of QEMU
-	results map[string]results // by kernel
-}
-
-// run runs all suites on one kernel, writes its log and tells how it went.
-func (m *matrix) run(ctx context.Context, out io.Writer, kernel string, s settings, start runner) {
-	m.kernels, m.results[kernel] = append(m.kernels, kernel), make(results)
-	log, err := os.Create(logFile(kernel))
-	if err != nil {
-		fmt.Fprintf(out, "%s: %v\n", kernel, err)
-		m.broken = append(m.broken, kernel)
-		return
-	}
-	defer log.Close()
-	for _, suite := range m.suites {
-		begin := time.Now()
-		res, err := suite.run(ctx, log, s, start)
-		m.results[kernel].add(res)
-		fmt.Fprintf(out, "%-5s %-16s %s, %s\n", kernel, suite.name, res.count(), time.Since(begin).Round(time.Second))
-		if exit := (*exitError)(nil); err != nil && (!errors.As(err, &exit) || !res.any(fail)) {
-			fmt.Fprintf(out, "%s: %s: %v\n", kernel, suite.name, err)
-			m.broken = append(m.broken, kernel)
-		}
-	}
-}
-
-func logFile(kernel string) string {
-	return filepath.Join(folder, "log", kernel+".log")
-}
-
-// ok says whether every test passed somewhere and failed nowhere.
-func (m *matrix) ok() bool {
-	failed := slices.ContainsFunc(m.kernels, func(k string) bool { return m.results[k].any(fail) })
-	return !failed && len(m.broken) == 0 && len(m.neverPassed()) == 0
-}
-
-// neverPassed returns the tests, and their subtests, that no kernel passed.
-func (m *matrix) neverPassed() []string {
-	passed := make(map[string]bool)
-	for _, s := range m.suites {
-		for _, t := range s.tests {
-			passed[t] = false
-		}
-	}
-	for _, res := range m.results {
-		for name, r := range res {
-			passed[name] = passed[name] || r.outcome == pass
-		}
-	}
-	var never []string
-	for name, ok := range passed {
-		if !ok {
-			never = append(never, name)
-		}
-	}
-	slices.Sort(never)
-	return never
 }

@@ -25,17 +25,16 @@ const (
 // result is one test's.
 type result struct {
 	outcome outcome
-	said    []string // what it logged, a line each
-	why     string   // the last of it, for a skip or a failure
+	said    []string // what it wrote, a line each
 }
 
 // results are by test, as in "cmd/dnspath TestProbes" and "cmd/dnspath TestTC/all".
 type results map[string]*result
 
-// parse reads what tests wrote with -test.v=test2json. A test that began and
-// did not end has failed.
+// parse reads what one package's tests wrote with -test.v=test2json. A test that
+// began and did not end has failed.
 func parse(ctx context.Context, suite string, text io.Reader) (results, error) {
-	cmd := exec.CommandContext(ctx, "go", "tool", "test2json")
+	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-p", suite)
 	cmd.Stdin = text
 	events, err := cmd.StdoutPipe()
 	if err != nil {
@@ -45,7 +44,7 @@ func parse(ctx context.Context, suite string, text io.Reader) (results, error) {
 		return nil, fmt.Errorf("start test2json: %w", err)
 	}
 	res := make(results)
-	readErr := res.read(suite, events)
+	readErr := res.read(events, io.Discard, func(string, float64) {})
 	_, _ = io.Copy(io.Discard, events) // or it would wait for a reader
 	if err := errors.Join(readErr, cmd.Wait()); err != nil {
 		return res, fmt.Errorf("read the tests' output: %w", err)
@@ -53,28 +52,38 @@ func parse(ctx context.Context, suite string, text io.Reader) (results, error) {
 	return res, nil
 }
 
-func (res results) read(suite string, events io.Reader) error {
+// read takes the events of "go doc test2json", writes what was written to log,
+// and calls ended for each package that ends.
+func (res results) read(events io.Reader, log io.Writer, ended func(name string, seconds float64)) error {
 	for d := json.NewDecoder(events); ; {
-		var e struct{ Action, Test, Output string } // of go doc test2json
+		var e struct {
+			Action, Package, Test, Output string
+			Elapsed                       float64 // seconds
+		}
 		if err := d.Decode(&e); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if e.Test == "" {
-			continue
+		if _, err := io.WriteString(log, e.Output); err != nil {
+			return err
 		}
-		name := suite + " " + e.Test
-		r := res[name]
-		if r == nil {
-			r = &result{outcome: fail, why: "did not end"}
-			res[name] = r
+		name := strings.TrimPrefix(e.Package, module)
+		switch {
+		case e.Test != "":
+			res.event(name+" "+e.Test, e.Action, e.Output)
+		case e.Action == "pass" || e.Action == "fail":
+			ended(name, e.Elapsed)
 		}
-		r.event(e.Action, e.Output)
 	}
 }
 
-func (r *result) event(action, output string) {
+func (res results) event(name, action, output string) {
+	r := res[name]
+	if r == nil {
+		r = &result{outcome: fail}
+		res[name] = r
+	}
 	switch action {
 	case "output":
 		line := strings.TrimSpace(output)
@@ -83,13 +92,14 @@ func (r *result) event(action, output string) {
 		}
 	case "pass", "skip", "fail":
 		r.outcome = map[string]outcome{"pass": pass, "skip": skip, "fail": fail}[action]
-		r.why = r.lastSaid()
 	}
 }
 
-// lastSaid returns the last message of a test, the first line of it.
-func (r *result) lastSaid() string {
-	message := regexp.MustCompile(`^\w+\.go:\d+: `)
+// message is the beginning of what a test logs.
+var message = regexp.MustCompile(`^\w+\.go:\d+: `)
+
+// why returns the last message of a test, the first line of it.
+func (r *result) why() string {
 	for _, line := range slices.Backward(r.said) {
 		if message.MatchString(line) {
 			return line
@@ -104,23 +114,33 @@ func (res results) add(more results) {
 	}
 }
 
-func (res results) any(o outcome) bool {
+// failed says whether any test failed.
+func (res results) failed() bool {
 	for _, r := range res {
-		if r.outcome == o {
+		if r.outcome == fail {
 			return true
 		}
 	}
 	return false
 }
 
-// count says how many tests, without subtests, ended how.
-func (res results) count() string {
-	n := make(map[outcome]int)
+// count is how many tests ended how.
+type count map[outcome]int
+
+// of counts a package's tests, without subtests.
+func (res results) of(suite string) count {
+	n := make(count)
 	for name, r := range res {
-		if isTop(name) {
+		if strings.HasPrefix(name, suite+" ") && isTop(name) {
 			n[r.outcome]++
 		}
 	}
+	return n
+}
+
+func (n count) total() int { return n[pass] + n[fail] + n[skip] }
+
+func (n count) String() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", n[pass], n[fail], n[skip])
 }
 
@@ -130,8 +150,8 @@ func isTop(name string) bool {
 	return !strings.Contains(test, "/")
 }
 
-// of returns a test's outcome.
-func (res results) of(name string) outcome {
+// outcome returns what became of a test.
+func (res results) outcome(name string) outcome {
 	if r := res[name]; r != nil {
 		return r.outcome
 	}

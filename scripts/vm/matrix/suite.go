@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,13 @@ import (
 	"time"
 )
 
+// module is the prefix of the packages' names.
+const module = "github.com/dnspath/dnspath/"
+
+// slowness is what guests are told of themselves, and tests take from
+// lab.Slowness: time limits are that much longer, loads that much smaller.
+const slowness = 10
+
 // folders are those whose tests need a kernel, quickest first.
 var folders = []string{"internal/kernel", "internal/lab", "cmd/dnspath"}
 
@@ -26,17 +34,13 @@ type suite struct {
 	tests  []string // "cmd/dnspath TestProbes"
 }
 
-// command is a program to run, here or in a guest.
+// command is a program to run in a guest.
 type command struct {
 	args    []string
 	env     []string // added to the environment
 	dir     string
 	timeout time.Duration
 }
-
-// runner runs a command to its end, with all its output to out. A status other
-// than 0 is an exitError.
-type runner func(ctx context.Context, out io.Writer, c command) error
 
 // exitError is the status of a command that ended by itself.
 type exitError struct{ status int }
@@ -96,19 +100,65 @@ func build(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// run runs the suite's tests and returns their results, even with an error.
-func (s suite) run(ctx context.Context, log io.Writer, set settings, start runner) (results, error) {
-	c := command{
-		args: []string{s.binary, "-test.v=test2json", "-test.count=1", "-test.timeout=" + set.timeout.String(), "-test.run=" + set.run, "-test.skip=" + set.skip},
-		env:  []string{"DNSPATH_BIN=" + os.Getenv("DNSPATH_BIN")},
-		dir:  s.dir,
-		// The tests' own limit tells which test hangs: it comes first.
-		timeout: set.timeout + time.Minute,
+// endMark begins the line that follows a suite's output; its name and status
+// come behind it.
+const endMark = "MATRIX-SUITE-END"
+
+// script is a shell's script that runs the suites one after the other: a boot
+// costs more than most suites' start.
+func script(suites []suite, set settings) string {
+	var b strings.Builder
+	for _, s := range suites {
+		fmt.Fprintf(&b, "cd %s && %s", quote(s.dir), quote(s.binary))
+		for _, arg := range []string{"v=test2json", "count=1", "timeout=" + set.timeout.String(), "run=" + set.run, "skip=" + set.skip} {
+			fmt.Fprintf(&b, " %s", quote("-test."+arg))
+		}
+		fmt.Fprintf(&b, "\nprintf '\\n%s %%s %%d\\n' %s $?\n", endMark, quote(s.name))
+	}
+	return b.String()
+}
+
+// quote quotes a word for the shell.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// runSuites runs all suites in one guest and returns their results, even with
+// an error.
+func runSuites(ctx context.Context, log io.Writer, g guest, suites []suite, set settings) (results, error) {
+	tool, err := filepath.Abs(cmp.Or(os.Getenv("DNSPATH_BIN"), "bin/dnspath"))
+	if err != nil {
+		return nil, err
+	}
+	env := []string{"DNSPATH_BIN=" + tool, fmt.Sprintf("DNSPATH_SLOW=%d", slowness)}
+	if !set.update { // or there is nothing to compare with
+		env = append(env, "DNSPATH_KERNEL="+g.series)
 	}
 	var text bytes.Buffer
-	err := start(ctx, io.MultiWriter(&text, unmarked{log}), c)
-	res, parseErr := parse(ctx, s.name, &text)
-	return res, errors.Join(err, parseErr)
+	err = g.run(ctx, io.MultiWriter(&text, unmarked{log}), command{
+		args: []string{"/bin/sh", "-c", script(suites, set)}, env: env, dir: "/",
+		// The tests' own limit tells which test hangs: it comes first.
+		timeout: set.timeout + time.Minute,
+	})
+	res := make(results)
+	errs := []error{err}
+	rest := text.Bytes()
+	for _, s := range suites {
+		var status int
+		out, after, ended := bytes.Cut(rest, []byte("\n"+endMark+" "+s.name+" "))
+		if ended {
+			_, scanErr := fmt.Fscanln(bytes.NewReader(after), &status)
+			errs = append(errs, scanErr)
+		} else if err == nil {
+			errs = append(errs, fmt.Errorf("%s did not end", s.name))
+		}
+		rest = after
+		one, parseErr := parse(ctx, s.name, bytes.NewReader(out))
+		errs = append(errs, parseErr)
+		if status != 0 && !one.failed() {
+			errs = append(errs, fmt.Errorf("%s: exit status %d, though no test failed", s.name, status))
+		}
+		res.add(one)
+	}
+	return res, errors.Join(errs...)
 }
 
 // unmarked writes a test's output without the marks that are for test2json.
@@ -117,17 +167,4 @@ type unmarked struct{ w io.Writer }
 func (u unmarked) Write(p []byte) (int, error) {
 	_, err := u.w.Write(bytes.ReplaceAll(p, []byte{0x16}, nil))
 	return len(p), err
-}
-
-// directly is the runner for this machine's own kernel.
-func directly(ctx context.Context, out io.Writer, c command) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = append(os.Environ(), c.env...), c.dir, out, out
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
-		return &exitError{exit.ExitCode()}
-	}
-	return err
 }

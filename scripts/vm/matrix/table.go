@@ -14,28 +14,32 @@ func (m *matrix) print(out io.Writer) {
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "test\t%s\n", strings.Join(append(slices.Clone(m.kernels), m.without...), "\t"))
-	for _, s := range m.suites {
-		for _, test := range s.tests {
-			fmt.Fprint(w, test)
-			for _, kernel := range m.kernels {
-				fmt.Fprintf(w, "\t%s", m.cell(kernel, test))
-			}
-			for range m.without {
-				fmt.Fprintf(w, "\t%s", notRun)
-			}
-			fmt.Fprintln(w)
+	for _, test := range m.rows() {
+		fmt.Fprint(w, test)
+		for _, kernel := range m.kernels {
+			fmt.Fprintf(w, "\t%s", m.cell(kernel, test))
 		}
+		for range m.without {
+			fmt.Fprintf(w, "\t%s", notRun)
+		}
+		fmt.Fprintln(w)
 	}
 	_ = w.Flush() // as for all other output here: nobody is left to tell
-	m.printReasons(out, skip)
-	m.printReasons(out, fail)
+	m.printSkipped(out)
+	m.printFailed(out)
 	for _, kernel := range m.kernels {
-		if m.results[kernel].any(fail) || slices.Contains(m.broken, kernel) {
+		if err := m.why[kernel]; err != nil {
+			fmt.Fprintf(out, "%s: %v\n", kernel, err)
+		}
+		if m.results[kernel].failed() || m.why[kernel] != nil {
 			fmt.Fprintf(out, "log of %s: %s\n", kernel, logFile(kernel))
 		}
 	}
 	for _, name := range m.neverPassed() {
 		fmt.Fprintf(out, "no kernel passed %s\n", name)
+	}
+	if len(m.without) > 0 {
+		fmt.Fprintf(out, "not run: %s\n", strings.Join(m.without, ", "))
 	}
 }
 
@@ -44,7 +48,7 @@ func (m *matrix) cell(kernel, test string) string {
 	res := m.results[kernel]
 	all, other := 0, 0
 	worst := fail
-	if res.of(test) == pass {
+	if res.outcome(test) == pass {
 		worst = skip
 	}
 	for name, r := range res {
@@ -55,7 +59,7 @@ func (m *matrix) cell(kernel, test string) string {
 			}
 		}
 	}
-	switch o := res.of(test); {
+	switch o := res.outcome(test); {
 	case other == 0:
 		return string(o)
 	case o == pass:
@@ -65,14 +69,35 @@ func (m *matrix) cell(kernel, test string) string {
 	}
 }
 
-// printReasons prints why tests were skipped or failed. What a test says for
-// its subtests' failure is nothing new.
-func (m *matrix) printReasons(out io.Writer, o outcome) {
+// printSkipped prints why tests were skipped, each reason once with its kernels.
+func (m *matrix) printSkipped(out io.Writer) {
+	where := make(map[string][]string) // kernels by what there is to say
+	for _, kernel := range m.kernels {
+		for name, r := range m.results[kernel] {
+			if r.outcome == skip {
+				text := fmt.Sprintf("%s: %s", name, message.ReplaceAllString(r.why(), ""))
+				where[text] = append(where[text], kernel)
+			}
+		}
+	}
+	for _, text := range slices.Sorted(maps.Keys(where)) {
+		fmt.Fprintf(out, "skip on %s: %s\n", strings.Join(where[text], ", "), text)
+	}
+}
+
+// printFailed prints all that failed tests said. What a test says for its
+// subtests' failure is nothing new.
+func (m *matrix) printFailed(out io.Writer) {
 	for _, kernel := range m.kernels {
 		res := m.results[kernel]
 		for _, name := range slices.Sorted(maps.Keys(res)) {
-			if r := res[name]; r.outcome == o && (r.why != "" || isTop(name)) {
-				fmt.Fprintf(out, "%s: %s: %s: %s\n", kernel, o, name, r.why)
+			r := res[name]
+			if r.outcome != fail || len(r.said) == 0 && !isTop(name) {
+				continue
+			}
+			fmt.Fprintf(out, "%s on %s: %s\n", fail, kernel, name)
+			for _, line := range r.said {
+				fmt.Fprintf(out, "    %s\n", line)
 			}
 		}
 	}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sample is a matrix of two kernels.
+func sample() *matrix {
+	is := func(o outcome, said ...string) *result { return &result{outcome: o, said: said} }
+	return &matrix{
+		suites:  []suite{{name: "cmd/x", tests: []string{"cmd/x TestAll", "cmd/x TestBackend", "cmd/x TestNew", "cmd/x TestOld"}}},
+		kernels: []string{host, "5.10"},
+		why:     map[string]error{},
+		results: map[string]results{
+			host: {
+				"cmd/x TestAll": is(pass), "cmd/x TestAll/a": is(pass), "cmd/x TestAll/b": is(pass), "cmd/x TestAll/b/c": is(pass),
+				"cmd/x TestBackend": is(pass), "cmd/x TestBackend/kprobe": is(pass), "cmd/x TestBackend/fentry": is(pass),
+				"cmd/x TestNew": is(pass), "cmd/x TestOld": is(skip, "x_test.go:7: too new"),
+				"tracer TestHere": is(pass),
+			},
+			"5.10": {
+				"cmd/x TestAll": is(pass), "cmd/x TestAll/a": is(pass), "cmd/x TestAll/b": is(skip, "x_test.go:8: no b"),
+				"cmd/x TestBackend": is(pass), "cmd/x TestBackend/kprobe": is(pass), "cmd/x TestBackend/fentry": is(pass),
+				"cmd/x TestNew": is(fail, "x_test.go:9: hello", "x_test.go:10: world"), "cmd/x TestOld": is(skip, "x_test.go:7: too new"),
+			},
+		},
+	}
+}
+
+func TestPrint(t *testing.T) {
+	var out strings.Builder
+	sample().print(&out)
+	want := `
+test                      host  5.10
+cmd/x TestAll             pass  pass, 1/2 skip
+cmd/x TestAll/b           pass  skip
+cmd/x TestBackend         pass  pass
+cmd/x TestBackend/fentry  pass  pass
+cmd/x TestBackend/kprobe  pass  pass
+cmd/x TestNew             pass  FAIL
+cmd/x TestOld             skip  skip
+skip on 5.10: cmd/x TestAll/b: no b
+skip on host, 5.10: cmd/x TestOld: too new
+FAIL on 5.10: cmd/x TestNew
+    x_test.go:9: hello
+    x_test.go:10: world
+log of 5.10: bin/vm/log/5.10.log
+no kernel passed cmd/x TestOld
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
+
+func TestOK(t *testing.T) {
+	whole := settings{host: true, kernels: strings.Fields(allKernels)}
+	part := whole
+	part.run = "TestOld"
+	for _, c := range []struct {
+		name   string
+		set    settings
+		change func(m *matrix)
+		want   bool
+	}{
+		{"a test failed", part, func(*matrix) {}, false},
+		{"a test that nothing passed", whole, func(m *matrix) { m.results["5.10"]["cmd/x TestNew"].outcome = pass }, false},
+		{"in a part", part, func(m *matrix) { m.results["5.10"]["cmd/x TestNew"].outcome = pass }, true},
+		{"a kernel was not to be had", whole, func(m *matrix) {
+			m.results["5.10"]["cmd/x TestNew"].outcome = pass
+			m.without = []string{"6.1"}
+		}, true},
+		{"a guest died", part, func(m *matrix) {
+			m.results["5.10"]["cmd/x TestNew"].outcome = pass
+			m.why["5.10"] = errTests
+		}, false},
+		{"all is well", whole, func(m *matrix) {
+			m.results["5.10"]["cmd/x TestNew"].outcome = pass
+			m.results["5.10"]["cmd/x TestOld"].outcome = pass
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := sample()
+			c.change(m)
+			if got := m.ok(c.set); got != c.want {
+				t.Errorf("ok %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestQuote(t *testing.T) {
+	if got, want := quote("it's $x"), `'it'\''s $x'`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
