@@ -57,19 +57,19 @@ static __always_inline void queued(struct sock *sk)
 	a = bpf_map_lookup_elem(&arriving, &zeroth);
 	if (!a || !a->waiting || a->e.tunnel ||
 	    a->e.flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
-	    a->e.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
+	    a->e.h.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
 		return;
 	a->waiting = 0;
 	e = reserve(0, 0);
 	if (!e)
 		return;
 	__builtin_memcpy(e, &a->e, sizeof(*e));
-	e->time = bpf_ktime_get_ns();
-	e->probe = PROBE_SK_DATA_READY;
-	e->flags &= ~FLAG_NEW;
+	e->h.time = bpf_ktime_get_ns();
+	e->h.probe = PROBE_SK_DATA_READY;
+	e->h.flags &= ~FLAG_NEW;
 	e->cap_len = 0;
-	e->ifindex = 0;
-	__builtin_memset(e->dev, 0, sizeof(e->dev));
+	e->h.ifindex = 0;
+	__builtin_memset(e->h.dev, 0, sizeof(e->h.dev));
 	submit(e);
 }
 

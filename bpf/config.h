@@ -9,9 +9,10 @@
 
 #define MAX_PORTS 8
 
-/* UDP ports that carry DNS, and those that carry VXLAN; 0 ends the list. */
+/* UDP ports that carry DNS, VXLAN and Geneve; 0 ends the list. */
 const volatile __u16 dns_ports[MAX_PORTS] = { 53 };
 const volatile __u16 vxlan_ports[MAX_PORTS] = { 4789, 8472 };
+const volatile __u16 geneve_ports[MAX_PORTS] = { 6081 };
 
 /* Observe only the namespaces whose inode is a key of netns_wanted. */
 const volatile bool filter_netns = false;

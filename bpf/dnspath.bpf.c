@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* The hooks, in the order of a packet's way. Each is a few lines that call observe(). */
-#include "emit.h"
+/* The hooks, in the order of a packet's way. Each is a few lines that call observe(), or called() and returned(). */
+#include "function.h"
+#include "regs.h"
 
 /* Nothing but numbers refers to these; a pointer each keeps them in BTF, for bpf2go. */
 const enum probe *keep_probe __attribute__((unused));
 const enum tunnel *keep_tunnel __attribute__((unused));
 const enum event_flag *keep_event_flag __attribute__((unused));
 const enum loss *keep_loss __attribute__((unused));
+const enum record *keep_record __attribute__((unused));
+const enum function_flag *keep_function_flag __attribute__((unused));
+const struct step *keep_step __attribute__((unused));
 
 char __license[] SEC("license") = "Dual BSD/GPL";
 
@@ -15,7 +19,7 @@ char __license[] SEC("license") = "Dual BSD/GPL";
 SEC("tp_btf/net_dev_queue")
 int net_dev_queue(__u64 *ctx)
 {
-	struct site s = { .probe = PROBE_NET_DEV_QUEUE };
+	struct site s = { .probe = PROBE_NET_DEV_QUEUE, .flags = FN_ROUTE };
 
 	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
 	return 0;
@@ -27,6 +31,16 @@ int net_dev_start_xmit(__u64 *ctx)
 	struct site s = { .probe = PROBE_NET_DEV_START_XMIT, .dev = (struct net_device *)ctx[1] };
 
 	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
+	return 0;
+}
+
+/* 5.18. A device without a queue, such as veth's, has no qdisc. */
+SEC("tp_btf/qdisc_enqueue")
+int qdisc_enqueue(__u64 *ctx)
+{
+	struct site s = { .probe = PROBE_QDISC_ENQUEUE };
+
+	observe((struct sk_buff *)ctx[2], &s, L3_NETWORK_HEADER);
 	return 0;
 }
 
@@ -76,14 +90,9 @@ int tc_egress(struct __sk_buff *ctx)
 
 static __always_inline int netfilter(struct bpf_nf_ctx *ctx, __u8 probe)
 {
-	const struct nf_hook_state *state = ctx->state;
 	struct site s = { .probe = probe };
 
-	s.hook = BPF_CORE_READ(state, hook);
-	s.net = BPF_CORE_READ(state, net);
-	s.dev = s.hook == NF_INET_LOCAL_OUT || s.hook == NF_INET_POST_ROUTING
-			? BPF_CORE_READ(state, out)
-			: BPF_CORE_READ(state, in);
+	set_state(&s, ctx->state);
 	observe(ctx->skb, &s, L3_NETWORK_HEADER);
 	return NF_ACCEPT;
 }
@@ -117,7 +126,7 @@ int sk_data_ready(__u64 *ctx)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int skb_copy_datagram_iovec(__u64 *ctx)
 {
-	struct site s = { .probe = PROBE_SKB_COPY_DATAGRAM_IOVEC, .dev_is_stale = true };
+	struct site s = { .probe = PROBE_SKB_COPY_DATAGRAM_IOVEC, .flags = FN_STALE_DEV | FN_CALLER };
 
 	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
 	return 0;
@@ -128,8 +137,8 @@ int udp_fail_queue_rcv_skb(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[1];
 	struct site s = { .probe = PROBE_UDP_FAIL_QUEUE_RCV_SKB,
-			  .rc = (__s16)ctx[0],
-			  .dev_is_stale = true };
+			  .rc = (__s32)ctx[0],
+			  .flags = FN_STALE_DEV };
 	struct sk_buff *skb = udp_fail_skb(ctx);
 
 	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
@@ -142,7 +151,7 @@ SEC("tp_btf/sock_rcvqueue_full")
 int sock_rcvqueue_full(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
-	struct site s = { .probe = PROBE_SOCK_RCVQUEUE_FULL, .dev_is_stale = true };
+	struct site s = { .probe = PROBE_SOCK_RCVQUEUE_FULL, .flags = FN_STALE_DEV };
 
 	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	observe((struct sk_buff *)ctx[1], &s, L3_NETWORK_HEADER);
@@ -186,7 +195,7 @@ int consume_skb(__u64 *ctx)
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];
 	struct site s = { .probe = PROBE_CONSUME_SKB,
 			  .location = consume_skb_location(ctx),
-			  .dev_is_stale = true };
+			  .flags = FN_STALE_DEV | FN_CALLER };
 	__u64 head = (__u64)BPF_CORE_READ(skb, head);
 	struct life *l = bpf_map_lookup_elem(&packets, &head);
 
@@ -197,3 +206,152 @@ int consume_skb(__u64 *ctx)
 	forget(skb, head);
 	return 0;
 }
+
+/* --- kernel functions ------------------------------------------------------ */
+
+/*
+ * By kprobe, two programs serve all functions. Which one was called is in the
+ * probe's cookie (5.15), else its address tells.
+ */
+const volatile bool have_cookies = true;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, PROBE_MAX);
+	__type(key, __u64);
+	__type(value, __u32);
+} functions_at SEC(".maps");
+
+static __always_inline __u32 probe_of(struct pt_regs *ctx)
+{
+	__u64 addr;
+	__u32 *probe;
+
+	if (have_cookies)
+		return bpf_get_attach_cookie(ctx);
+	addr = REGS_FUNCTION(ctx);
+	probe = bpf_map_lookup_elem(&functions_at, &addr);
+	return probe ? *probe : PROBE_UNKNOWN;
+}
+
+static __always_inline int by_kprobe(struct pt_regs *ctx)
+{
+	struct call c = { .sp = REGS_SP(ctx), .probe = probe_of(ctx) };
+
+	c.args[0] = REGS_ARG0(ctx);
+	c.args[1] = REGS_ARG1(ctx);
+	c.args[2] = REGS_ARG2(ctx);
+	c.args[3] = REGS_ARG3(ctx);
+	return c.probe ? called(&c) : 0;
+}
+
+static __always_inline int by_kretprobe(struct pt_regs *ctx)
+{
+	return returned(have_cookies ? bpf_get_attach_cookie(ctx) : PROBE_UNKNOWN, REGS_SP(ctx),
+			REGS_RET(ctx));
+}
+
+SEC("kprobe")
+int function_called(struct pt_regs *ctx)
+{
+	return by_kprobe(ctx);
+}
+
+SEC("kretprobe")
+int function_returned(struct pt_regs *ctx)
+{
+	return by_kretprobe(ctx);
+}
+
+/* Programs for many symbols at once are of a kind of their own (5.18). */
+SEC("kprobe.multi")
+int functions_called(struct pt_regs *ctx)
+{
+	return by_kprobe(ctx);
+}
+
+SEC("kretprobe.multi")
+int functions_returned(struct pt_regs *ctx)
+{
+	return by_kretprobe(ctx);
+}
+
+/*
+ * By fentry, each function has a program of its own, which may read as many
+ * arguments as the function has.
+ */
+#define ARGS_1(ctx) (ctx)[0]
+#define ARGS_2(ctx) ARGS_1(ctx), (ctx)[1]
+#define ARGS_3(ctx) ARGS_2(ctx), (ctx)[2]
+#define ARGS_4(ctx) ARGS_3(ctx), (ctx)[3]
+
+#define CALLED(fn, id, nargs)                                                     \
+	SEC("fentry/" #fn)                                                        \
+	int called_##fn(__u64 *ctx)                                               \
+	{                                                                         \
+		struct call c = { .args = { ARGS_##nargs(ctx) }, .probe = (id) }; \
+                                                                                  \
+		return called(&c);                                                \
+	}
+
+/* The return value lies behind all the arguments: nargs is how many the function has. */
+#define RETURNED(fn, id, nargs)                          \
+	SEC("fexit/" #fn)                                \
+	int returned_##fn(__u64 *ctx)                    \
+	{                                                \
+		return returned((id), 0, ctx[(nargs)]);  \
+	}
+
+CALLED(ip_send_skb, PROBE_IP_SEND_SKB, 2)
+CALLED(ip6_send_skb, PROBE_IP6_SEND_SKB, 1)
+CALLED(br_nf_pre_routing, PROBE_BR_NF_PRE_ROUTING, 3)
+CALLED(__br_forward, PROBE_BR_FORWARD, 2)
+CALLED(br_pass_frame_up, PROBE_BR_PASS_FRAME_UP, 1)
+CALLED(ip_rcv_core, PROBE_IP_RCV_CORE, 1)
+CALLED(ip6_rcv_core, PROBE_IP6_RCV_CORE, 1)
+CALLED(nf_hook_slow, PROBE_NF_HOOK_SLOW, 2)
+RETURNED(nf_hook_slow, PROBE_NF_HOOK_SLOW, 4)
+CALLED(nf_conntrack_in, PROBE_NF_CONNTRACK_IN, 2)
+RETURNED(nf_conntrack_in, PROBE_NF_CONNTRACK_IN, 2)
+CALLED(ipt_do_table, PROBE_IPT_DO_TABLE, 3)
+RETURNED(ipt_do_table, PROBE_IPT_DO_TABLE, 3)
+CALLED(ip6t_do_table, PROBE_IP6T_DO_TABLE, 3)
+RETURNED(ip6t_do_table, PROBE_IP6T_DO_TABLE, 3)
+CALLED(nft_do_chain, PROBE_NFT_DO_CHAIN, 2)
+RETURNED(nft_do_chain, PROBE_NFT_DO_CHAIN, 2)
+CALLED(nf_nat_manip_pkt, PROBE_NF_NAT_MANIP_PKT, 2)
+RETURNED(nf_nat_manip_pkt, PROBE_NF_NAT_MANIP_PKT, 4)
+CALLED(__nf_conntrack_confirm, PROBE_NF_CONNTRACK_CONFIRM, 1)
+RETURNED(__nf_conntrack_confirm, PROBE_NF_CONNTRACK_CONFIRM, 1)
+CALLED(ip_vs_in_hook, PROBE_IP_VS_IN_HOOK, 3)
+RETURNED(ip_vs_in_hook, PROBE_IP_VS_IN_HOOK, 3)
+CALLED(ip_vs_schedule, PROBE_IP_VS_SCHEDULE, 2)
+RETURNED(ip_vs_schedule, PROBE_IP_VS_SCHEDULE, 5)
+CALLED(ip_vs_nat_xmit, PROBE_IP_VS_NAT_XMIT, 1)
+CALLED(ip_vs_nat_xmit_v6, PROBE_IP_VS_NAT_XMIT_V6, 1)
+CALLED(ip_vs_dr_xmit, PROBE_IP_VS_DR_XMIT, 1)
+CALLED(ip_vs_tunnel_xmit, PROBE_IP_VS_TUNNEL_XMIT, 1)
+CALLED(handle_response, PROBE_HANDLE_RESPONSE, 2)
+RETURNED(handle_response, PROBE_HANDLE_RESPONSE, 6)
+CALLED(ip_local_deliver, PROBE_IP_LOCAL_DELIVER, 1)
+CALLED(ip6_input, PROBE_IP6_INPUT, 1)
+CALLED(ip_forward, PROBE_IP_FORWARD, 1)
+CALLED(ip6_forward, PROBE_IP6_FORWARD, 1)
+CALLED(ip_error, PROBE_IP_ERROR, 1)
+CALLED(ip_output, PROBE_IP_OUTPUT, 3)
+CALLED(ip6_output, PROBE_IP6_OUTPUT, 3)
+CALLED(__neigh_event_send, PROBE_NEIGH_EVENT_SEND, 2)
+RETURNED(__neigh_event_send, PROBE_NEIGH_EVENT_SEND, 3)
+CALLED(vxlan_xmit, PROBE_VXLAN_XMIT, 1)
+CALLED(geneve_xmit, PROBE_GENEVE_XMIT, 1)
+CALLED(ipgre_xmit, PROBE_IPGRE_XMIT, 1)
+CALLED(ip_tunnel_xmit, PROBE_IP_TUNNEL_XMIT, 1)
+CALLED(ip6_tnl_xmit, PROBE_IP6_TNL_XMIT, 1)
+CALLED(iptunnel_xmit, PROBE_IPTUNNEL_XMIT, 3)
+CALLED(vxlan_rcv, PROBE_VXLAN_RCV, 2)
+CALLED(geneve_udp_encap_recv, PROBE_GENEVE_UDP_ENCAP_RECV, 2)
+CALLED(ipip_rcv, PROBE_IPIP_RCV, 1)
+CALLED(gre_rcv, PROBE_GRE_RCV, 1)
+CALLED(__udp_enqueue_schedule_skb, PROBE_UDP_ENQUEUE_SCHEDULE_SKB, 2)
+RETURNED(__udp_enqueue_schedule_skb, PROBE_UDP_ENQUEUE_SCHEDULE_SKB, 2)
+CALLED(skb_consume_udp, PROBE_SKB_CONSUME_UDP, 2)

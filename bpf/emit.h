@@ -25,25 +25,24 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	e = reserve((void *)f->l3, want);
 	if (!e)
 		return;
-	e->time = bpf_ktime_get_ns();
-	e->packet = l ? l->id : 0;
-	e->cpu = bpf_get_smp_processor_id();
-	e->probe = s->probe;
+	e->h.time = s->time ? s->time : bpf_ktime_get_ns();
+	e->h.packet = l ? l->id : 0;
+	e->h.cpu = bpf_get_smp_processor_id();
+	e->h.probe = s->probe;
 	e->location = s->location;
 	e->reason = s->reason;
-	e->rc = s->rc;
+	e->h.ret = s->rc;
 	e->icmp_type = s->icmp_type;
 	e->icmp_code = s->icmp_code;
-	e->flags = f->flags | (born ? FLAG_NEW : 0);
-	if (l && l->hook) {
-		e->hook = l->hook - 1;
-		e->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
-	}
-	set_place(e, &at, l);
+	e->h.flags = f->flags | (born ? FLAG_NEW : 0);
+	set_hook(&e->h, s, l);
+	set_place(&e->h, &at, l);
 	set_headers(e, f);
 	set_buffer(e, skb, f);
 	set_conntrack(e, skb);
-	set_process(e, skb, l);
+	set_process(&e->h, skb, s, l);
+	if (s->flags & FN_ROUTE)
+		set_route(&e->route, skb);
 	if (l) {
 		l->seen = f->digest;
 		if (s->probe < PROBE_NF_ENTER)

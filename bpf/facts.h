@@ -9,18 +9,38 @@
 #define NFCT_INFOMASK	7UL
 #define IP_CT_UNTRACKED 7
 
+/* What is special about a probe. Those at kernel functions are all alike but for this. */
+enum function_flag {
+	FN_ENTRY = 1 << 0,	    /* report the call */
+	FN_RETURN = 1 << 1,	    /* report the return value, as of the call's time */
+	FN_UNLESS_ACCEPT = 1 << 2,  /* but not if it is NF_ACCEPT */
+	FN_UNLESS_0 = 1 << 3,	    /* but not if it is 0 */
+	FN_CREATES = 1 << 4,	    /* the return value is a pointer: report whether it is one */
+	FN_REWRITES = 1 << 5,	    /* at its return look at the packet's headers again */
+	FN_CONNTRACK = 1 << 6,	    /* at its return look at the packet's conntrack state again */
+	FN_POINTER = 1 << 7,	    /* the argument points to a pointer to the sk_buff */
+	FN_STALE_DEV = 1 << 8,	    /* skb->dev may hold something else by now (struct udp_dev_scratch) */
+	FN_ROUTE = 1 << 9,	    /* report the route that the packet holds */
+	FN_CALLER = 1 << 10,	    /* a process calls it on its own behalf: report which */
+	FN_NFT = 1 << 11,	    /* the arguments are a struct nft_pktinfo and a struct nft_chain */
+	FN_NEIGH = 1 << 12,	    /* the first argument is the neighbour */
+	FN_PORT = 1 << 13,	    /* the first argument is a bridge's port */
+};
+
 /* What a hook knows beyond the sk_buff. Zero means absent. */
 struct site {
 	__u64 location;
+	__u64 time;		/* 0: now */
 	struct net_device *dev; /* NULL: skb->dev */
 	struct net *net;	/* NULL: that of the device, else the socket's */
 	__u32 reason;
-	__s16 rc;
+	__s32 rc;
+	__u16 flags; /* enum function_flag */
 	__u8 probe;
 	__u8 hook;
+	bool in_hook; /* hook is valid */
 	__u8 icmp_type;
 	__u8 icmp_code;
-	bool dev_is_stale; /* skb->dev may hold something else by now (struct udp_dev_scratch) */
 };
 
 static __always_inline void set_conntrack(struct event *e, struct sk_buff *skb)
@@ -31,13 +51,13 @@ static __always_inline void set_conntrack(struct event *e, struct sk_buff *skb)
 	e->ct_info = nfct & NFCT_INFOMASK;
 	if (!ct) {
 		if (e->ct_info == IP_CT_UNTRACKED)
-			e->flags |= FLAG_UNTRACKED;
+			e->h.flags |= FLAG_UNTRACKED;
 		return;
 	}
 
 	__u16 l3num = BPF_CORE_READ(ct, tuplehash[0].tuple.src.l3num);
 
-	e->flags |= FLAG_CONNTRACK;
+	e->h.flags |= FLAG_CONNTRACK;
 	e->ct_family = l3num == AF_INET6 ? 6 : 4;
 	e->ct_status = BPF_CORE_READ(ct, status);
 	BPF_CORE_READ_INTO(&e->ct_orig.saddr, ct, tuplehash[0].tuple.src.u3.all);
@@ -71,7 +91,7 @@ static __noinline void find_place(struct place *out, struct sk_buff *skb, const 
 	struct net *net = s->net;
 	struct place at;
 
-	if (!dev && !s->dev_is_stale)
+	if (!dev && !(s->flags & FN_STALE_DEV))
 		dev = BPF_CORE_READ(skb, dev);
 	if (!net && dev)
 		net = BPF_CORE_READ(dev, nd_net.net);
@@ -85,56 +105,107 @@ static __noinline void find_place(struct place *out, struct sk_buff *skb, const 
 	bpf_probe_read_kernel(out, sizeof(*out), &at);
 }
 
-static __always_inline void set_place(struct event *e, const struct place *at, struct life *l)
+static __always_inline void set_place(struct head *h, const struct place *at, struct life *l)
 {
 	struct net_device *dev =
 		at->dev; /* not at->dev in the macros: CO-RE would relocate struct place */
 
-	e->netns = at->netns;
-	e->flags |= at->flags;
+	h->netns = at->netns;
+	h->flags |= at->flags;
 	if (dev) {
-		e->ifindex = BPF_CORE_READ(dev, ifindex);
-		BPF_CORE_READ_INTO(&e->dev, dev, name);
+		h->ifindex = BPF_CORE_READ(dev, ifindex);
+		BPF_CORE_READ_INTO(&h->dev, dev, name);
 	} else if (l && l->netns == at->netns) {
-		e->ifindex = l->ifindex;
+		h->ifindex = l->ifindex;
 	}
 	if (l) {
-		l->netns = e->netns;
-		l->ifindex = e->ifindex;
+		l->netns = h->netns;
+		l->ifindex = h->ifindex;
 	}
+}
+
+/* set_hook tells the netfilter hook that a packet is in: as the probe knows, else the last that it entered. */
+static __always_inline void set_hook(struct head *h, const struct site *s, const struct life *l)
+{
+	if (s->in_hook) {
+		h->hook = s->hook;
+		h->flags |= FLAG_IN_HOOK;
+	} else if (l && l->hook) {
+		h->hook = l->hook - 1;
+		h->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
+	}
+}
+
+static __always_inline void set_caller(struct head *h)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	h->pid = bpf_get_current_pid_tgid() >> 32;
+	BPF_CORE_READ_INTO(&h->comm, task, group_leader, comm);
 }
 
 /*
  * set_process names the process on whose behalf the kernel runs. In a softirq
  * that is whoever was interrupted, so it is asked only where a socket call is
- * under way, and on transmit believed only if it lives in the packet's
- * namespace. Of consume_skb, user space believes it if a socket's receive
- * function is what frees the packet.
+ * under way, and when a device is handed a packet believed only if it lives in
+ * the packet's namespace. Of consume_skb, user space believes it if a socket's
+ * receive function is what frees the packet.
  */
-static __always_inline void set_process(struct event *e, struct sk_buff *skb, const struct life *l)
+static __always_inline void set_process(struct head *h, struct sk_buff *skb, const struct site *s,
+					const struct life *l)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (e->probe == PROBE_NET_DEV_QUEUE) {
-		if (!l || l->sent || !BPF_CORE_READ(skb, sk) ||
-		    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) != e->netns)
-			return;
-	} else if (e->probe != PROBE_SKB_COPY_DATAGRAM_IOVEC && e->probe != PROBE_CONSUME_SKB) {
-		return;
-	}
-	e->pid = bpf_get_current_pid_tgid() >> 32;
-	BPF_CORE_READ_INTO(&e->comm, task, group_leader, comm);
+	if (h->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && BPF_CORE_READ(skb, sk) &&
+	    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) == h->netns)
+		set_caller(h);
+	else if (s->flags & FN_CALLER)
+		set_caller(h);
 }
 
-/* set_addresses reads an IP header and the ports behind it. */
-static __always_inline void set_addresses(struct tuple *t, __u8 *family, __u8 *ttl, __u64 ip,
-					  __u64 l4)
+/* skb->_skb_refdst: the route's address; bit 0 says that no reference is held. */
+#define SKB_DST_PTRMASK ~1UL
+#define DST_METADATA	0x0080
+
+/* set_route tells where the route that a packet holds leads. */
+static __noinline int set_route(struct route *r, struct sk_buff *skb)
+{
+	unsigned long dst = BPF_CORE_READ(skb, _skb_refdst) & SKB_DST_PTRMASK;
+	struct rtable *rt = (void *)dst;
+	struct rt6_info *rt6 = (void *)dst;
+	struct net_device *dev;
+
+	if (!dst || BPF_CORE_READ(rt, dst.flags) & DST_METADATA)
+		return 0;
+	dev = BPF_CORE_READ(rt, dst.dev);
+	r->oif = BPF_CORE_READ(dev, ifindex);
+	r->error = BPF_CORE_READ(rt, dst.error);
+	BPF_CORE_READ_INTO(&r->out, dev, name);
+	if (BPF_CORE_READ(rt, dst.ops, family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&r->gw, rt6, rt6i_gateway);
+		r->gw_family = 6;
+		return 0;
+	}
+	__u8 family = BPF_CORE_READ(rt, rt_gw_family);
+
+	if (family == AF_INET6) {
+		BPF_CORE_READ_INTO(&r->gw, rt, rt_gw6);
+		r->gw_family = 6;
+	} else if (family == AF_INET) {
+		__be32 gw = BPF_CORE_READ(rt, rt_gw4);
+
+		__builtin_memcpy(r->gw, &gw, sizeof(gw));
+		r->gw_family = 4;
+	}
+	return 0;
+}
+
+/* set_addresses reads an IP header. */
+static __always_inline void set_addresses(struct tuple *t, __u8 *family, __u8 *ttl, __u64 ip)
 {
 	union ip_header h;
-	__be16 ports[2];
 
-	if (bpf_probe_read_kernel(&h, sizeof(h), (void *)ip) ||
-	    bpf_probe_read_kernel(ports, sizeof(ports), (void *)l4))
+	if (bpf_probe_read_kernel(&h, sizeof(h), (void *)ip))
 		return;
 	*family = h.v4.ver_ihl >> 4;
 	if (*family == 4) {
@@ -146,8 +217,6 @@ static __always_inline void set_addresses(struct tuple *t, __u8 *family, __u8 *t
 		__builtin_memcpy(t->saddr, h.v6.saddr, 16);
 		__builtin_memcpy(t->daddr, h.v6.daddr, 16);
 	}
-	t->sport = bpf_ntohs(ports[0]);
-	t->dport = bpf_ntohs(ports[1]);
 }
 
 /* be16_at reads a number from the packet; 0 if it can't be read. */
@@ -159,6 +228,33 @@ static __always_inline __u16 be16_at(__u64 addr)
 	return bpf_ntohs(n);
 }
 
+/* set_ports reads the ports and the checksum of a UDP header. */
+static __always_inline void set_ports(struct tuple *t, __u16 *check, __u64 udp)
+{
+	t->sport = be16_at(udp + __builtin_offsetof(struct udphdr, source));
+	t->dport = be16_at(udp + __builtin_offsetof(struct udphdr, dest));
+	*check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
+}
+
+/* set_tunnel reads what follows the outer IP header, at l4. */
+static __always_inline void set_tunnel(struct event *e, __u64 l4)
+{
+	__u64 header = l4 + sizeof(struct udphdr);
+
+	if (e->tunnel == TUNNEL_GRE) {
+		/* flags (16 bits), protocol (16), checksum (32) and key (32) if their flags are set */
+		__u16 flags = be16_at(l4);
+		__u64 key = l4 + 4 + (flags >> 15) * 4;
+
+		if (flags & GRE_KEY)
+			e->vni = (__u32)be16_at(key) << 16 | be16_at(key + 2);
+	} else if (e->tunnel == TUNNEL_VXLAN || e->tunnel == TUNNEL_GENEVE) {
+		set_ports(&e->outer, &e->outer_check, l4);
+		/* both have the VNI (24 bits) behind 32 others */
+		e->vni = be16_at(header + 4) << 8 | be16_at(header + 6) >> 8;
+	}
+}
+
 static __always_inline void set_headers(struct event *e, const struct found *f)
 {
 	__u64 udp = f->l3 + f->l4_off;
@@ -167,20 +263,16 @@ static __always_inline void set_headers(struct event *e, const struct found *f)
 	e->dns_id = f->dns_id;
 	e->dns_len = f->dns_len;
 	e->dns_off = f->l4_off + sizeof(struct udphdr);
-	set_addresses(&e->flow, &e->family, &e->ttl, f->l3 + f->ip_off, udp);
-	e->check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
+	set_addresses(&e->flow, &e->family, &e->ttl, f->l3 + f->ip_off);
+	set_ports(&e->flow, &e->check, udp);
 	if (!(f->flags & (FLAG_SHORT_DNS | FLAG_NONLINEAR)))
 		e->dns_flags = be16_at(udp + sizeof(struct udphdr) + 2);
 	e->ip_id = f->ip_id;
-	if (!f->outer_off)
+	e->tunnel = f->tunnel;
+	if (!f->tunnel)
 		return;
-	udp = f->l3 + f->outer_off;
-	e->tunnel = TUNNEL_VXLAN;
-	set_addresses(&e->outer, &e->outer_family, &e->outer_ttl, f->l3, udp);
-	e->outer_check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
-	/* VXLAN: flags (8 bits), reserved (24), VNI (24), reserved (8) */
-	e->vni = be16_at(udp + sizeof(struct udphdr) + 4) << 8 |
-		 be16_at(udp + sizeof(struct udphdr) + 6) >> 8;
+	set_addresses(&e->outer, &e->outer_family, &e->outer_ttl, f->l3);
+	set_tunnel(e, f->l3 + f->outer_off);
 }
 
 static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, const struct found *f)
@@ -192,7 +284,7 @@ static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, con
 	e->l4_off = f->l3 + f->l4_off - e->head;
 	e->csum_start = BPF_CORE_READ(skb, csum_start);
 	e->csum_offset = BPF_CORE_READ(skb, csum_offset);
-	e->ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
+	e->h.ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
 	e->csum_level = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_level);
 	e->encapsulation = BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation);
 	e->pkt_type = BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type);

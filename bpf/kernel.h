@@ -24,6 +24,7 @@ typedef _Bool bool;
 
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -46,13 +47,23 @@ enum {
 enum {
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
+	ETH_P_TEB = 0x6558, /* an Ethernet frame, in GRE and Geneve */
+};
+
+enum {
+	GRE_CSUM = 0x8000,
+	GRE_KEY = 0x2000,
+	GRE_SEQ = 0x1000,
 };
 
 enum {
 	IPPROTO_HOPOPTS = 0,
+	IPPROTO_IPIP = 4,
 	IPPROTO_UDP = 17,
+	IPPROTO_IPV6 = 41,
 	IPPROTO_ROUTING = 43,
 	IPPROTO_FRAGMENT = 44,
+	IPPROTO_GRE = 47,
 	IPPROTO_AH = 51,
 	IPPROTO_DSTOPTS = 60,
 };
@@ -74,6 +85,11 @@ enum {
 
 enum {
 	TCX_NEXT = -1,
+};
+
+/* Read whole: its own fields are of no interest. */
+struct in6_addr {
+	__u8 bytes[16];
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -119,6 +135,7 @@ struct task_struct {
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
+	unsigned long _skb_refdst;
 	unsigned long _nfct;
 	unsigned int len;
 	unsigned int data_len;
@@ -176,6 +193,47 @@ struct nf_conntrack_tuple_hash {
 struct nf_conn {
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
+};
+
+struct dst_ops {
+	unsigned short family;
+};
+
+struct dst_entry {
+	struct net_device *dev;
+	struct dst_ops *ops;
+	unsigned short flags;
+	short error;
+};
+
+/* IPv4's dst_entry; 5.2 gave it gateways of both families. */
+struct rtable {
+	struct dst_entry dst;
+	__u8 rt_gw_family;
+	union {
+		__be32 rt_gw4;
+		struct in6_addr rt_gw6;
+	};
+};
+
+struct rt6_info {
+	struct dst_entry dst;
+	struct in6_addr rt6i_gateway;
+};
+
+struct neigh_table {
+	int family;
+};
+
+struct neighbour {
+	struct neigh_table *tbl;
+	__u8 nud_state;
+	struct net_device *dev;
+	__u8 primary_key[0];
+};
+
+struct net_bridge_port {
+	struct net_device *dev;
 };
 
 struct nf_hook_state {

@@ -23,11 +23,13 @@ struct found {
 	__u32 linear;	 /* bytes from l3 that lie in the linear buffer */
 	__u16 ip_off;	 /* innermost IP header */
 	__u16 l4_off;	 /* innermost UDP header */
-	__u16 outer_off; /* UDP header of the tunnel, 0 without one */
+	__u16 outer_off; /* what follows the outer IP header: UDP or GRE; meaningless without a tunnel */
 	__u16 dns_len;	 /* as the UDP header says */
 	__u16 dns_id;
 	__u16 ip_id; /* of the innermost IPv4 header, else 0 */
 	__u16 flags; /* enum event_flag */
+	__u8 proto;  /* of the IP datagram that was looked at last */
+	__u8 tunnel; /* enum tunnel */
 };
 
 /* Where a hook finds the IP header. */
@@ -44,7 +46,7 @@ union ip_header {
 
 struct udp_and_payload {
 	struct udphdr udp;
-	__u8 payload[22]; /* a DNS header (12), or VXLAN (8) and Ethernet (14) */
+	__u8 payload[12]; /* a DNS header, or what begins with VXLAN's or Geneve's */
 };
 
 /*
@@ -68,15 +70,22 @@ static __always_inline __u64 mix(__u64 digest, const __u32 *words, __u32 n)
 	return digest;
 }
 
-/* skip_extensions walks the IPv6 headers from off on, and returns the offset of the UDP header, or 0. */
+/* What is looked into; all other protocols end the search. */
+static __always_inline bool carries(__u32 proto)
+{
+	return proto == IPPROTO_UDP || proto == IPPROTO_IPIP || proto == IPPROTO_IPV6 ||
+	       proto == IPPROTO_GRE;
+}
+
+/* skip_extensions walks the IPv6 headers from off on, and returns the offset of what they carry, or 0. */
 static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
 		__u8 ext[4];
 
-		if (next == IPPROTO_UDP)
-			return off;
+		if (carries(next))
+			break;
 		if (off + 8 > f->linear ||
 		    bpf_probe_read_kernel(ext, sizeof(ext), (void *)(f->l3 + off)))
 			return 0;
@@ -101,11 +110,12 @@ static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 		off = forget_bounds(off);
 		next = ext[0];
 	}
-	return next == IPPROTO_UDP ? off : 0;
+	f->proto = next;
+	return carries(next) ? off : 0;
 }
 
-/* to_udp reads the IP header at f->ip_off, and returns the offset of the UDP header, or 0. */
-static __always_inline __u32 to_udp(struct found *f)
+/* to_l4 reads the IP header at f->ip_off, and returns the offset of what it carries (f->proto), or 0. */
+static __always_inline __u32 to_l4(struct found *f)
 {
 	__u32 off = f->ip_off;
 	union ip_header ip;
@@ -114,10 +124,11 @@ static __always_inline __u32 to_udp(struct found *f)
 	    bpf_probe_read_kernel(&ip, sizeof(ip), (void *)(f->l3 + off)))
 		return 0;
 	if (ip.v4.ver_ihl >> 4 == 4) {
-		__u32 frag = bpf_ntohs(ip.v4.frag_off);
+		__u16 frag = bpf_ntohs(ip.v4.frag_off);
 
-		if (ip.v4.protocol != IPPROTO_UDP || (frag & 0x1fff))
+		if (!carries(ip.v4.protocol) || (frag & 0x1fff))
 			return 0;
+		f->proto = ip.v4.protocol;
 		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
 		f->ip_id = bpf_ntohs(ip.v4.id);
 		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
@@ -127,8 +138,6 @@ static __always_inline __u32 to_udp(struct found *f)
 		return 0;
 	f->ip_id = zero;
 	f->digest = mix(f->digest, &ip.words[2], 8); /* addresses */
-	if (ip.v6.nexthdr == IPPROTO_UDP)
-		return off + sizeof(ip.v6);
 	return skip_extensions(f, forget_bounds(off + sizeof(ip.v6)), ip.v6.nexthdr);
 }
 
@@ -153,17 +162,64 @@ static __always_inline void to_dns(struct found *f, const struct udp_and_payload
 	f->flags |= dns[2] >> 7; /* FLAG_QR */
 }
 
-/* into_vxlan steps into the VXLAN datagram u (RFC 7348), and returns the offset of the inner IP header, or 0. */
-static __always_inline __u32 into_vxlan(struct found *f, const struct udp_and_payload *u)
+/* carries_ip says whether an EtherType is IPv4's or IPv6's. */
+static __always_inline bool carries_ip(__u16 type)
 {
-	const __u8 *vx = u->payload;
-	__u16 type = vx[8 + 12] << 8 | vx[8 + 13];
+	return type == ETH_P_IP || type == ETH_P_IPV6;
+}
 
-	if (f->l4_off + sizeof(*u) > f->linear || !(vx[0] & 0x08) ||
-	    (type != ETH_P_IP && type != ETH_P_IPV6))
+/* past_ethernet returns the offset behind the Ethernet header at off, if IP follows, or 0. */
+static __always_inline __u32 past_ethernet(const struct found *f, __u32 off)
+{
+	__be16 type;
+
+	if (off + 14 > f->linear ||
+	    bpf_probe_read_kernel(&type, sizeof(type), (void *)(f->l3 + off + 12)) ||
+	    !carries_ip(bpf_ntohs(type)))
 		return 0;
-	f->outer_off = f->l4_off;
-	return f->l4_off + sizeof(*u);
+	return off + 14;
+}
+
+/* into_udp steps into the VXLAN (RFC 7348) or Geneve (RFC 8926) datagram u: it returns the offset of the inner IP header, or 0. */
+static __always_inline __u32 into_udp(struct found *f, const struct udp_and_payload *u)
+{
+	__u32 off = forget_bounds(f->l4_off + sizeof(u->udp) + 8);
+	__u16 port = bpf_ntohs(u->udp.dest);
+	__u16 type = u->payload[2] << 8 | u->payload[3];
+
+	if (in_ports(vxlan_ports, port)) {
+		f->tunnel = TUNNEL_VXLAN;
+		return u->payload[0] & 0x08 ? past_ethernet(f, off) : 0;
+	}
+	if (!in_ports(geneve_ports, port) || u->payload[0] >> 6)
+		return 0;
+	f->tunnel = TUNNEL_GENEVE;
+	off = forget_bounds(off + (u->payload[0] & 0x3f) * 4); /* options */
+	if (type == ETH_P_TEB)
+		return past_ethernet(f, off);
+	return carries_ip(type) ? off : 0;
+}
+
+/* into_gre steps into the GRE packet at f->l4_off (RFC 2784, 2890): it returns the offset of the inner IP header, or 0. */
+static __always_inline __u32 into_gre(struct found *f)
+{
+	__u32 off = f->l4_off;
+	__be16 gre[2];
+
+	if (off + sizeof(gre) > f->linear ||
+	    bpf_probe_read_kernel(gre, sizeof(gre), (void *)(f->l3 + off)))
+		return 0;
+
+	__u16 flags = bpf_ntohs(gre[0]), type = bpf_ntohs(gre[1]);
+
+	if (flags & ~(GRE_CSUM | GRE_KEY | GRE_SEQ))
+		return 0; /* another version, or routing */
+	f->tunnel = TUNNEL_GRE;
+	off += 4 + (flags >> 15) * 4 + (flags >> 13 & 1) * 4 + (flags >> 12 & 1) * 4;
+	off = forget_bounds(off);
+	if (type == ETH_P_TEB)
+		return past_ethernet(f, off);
+	return carries_ip(type) ? off : 0;
 }
 
 /* What one IP datagram turned out to hold. */
@@ -173,6 +229,35 @@ enum holds {
 	HOLDS_TUNNEL, /* f->ip_off is the datagram in it */
 };
 
+/* steps_into notes where the inner datagram is. */
+static __always_inline enum holds steps_into(struct found *f, __u32 off)
+{
+	if (!off)
+		return HOLDS_NOTHING;
+	f->outer_off = f->l4_off;
+	f->ip_off = forget_bounds(off);
+	return HOLDS_TUNNEL;
+}
+
+/* look_udp takes in the UDP datagram at f->l4_off. */
+static __always_inline enum holds look_udp(struct found *f)
+{
+	struct udp_and_payload u;
+
+	if (f->l4_off + sizeof(u.udp) > f->linear ||
+	    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + f->l4_off)))
+		return HOLDS_NOTHING;
+	__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
+
+	f->digest = mix(f->digest, words, 2);
+	if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
+	    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
+		to_dns(f, &u);
+		return HOLDS_DNS;
+	}
+	return steps_into(f, into_udp(f, &u));
+}
+
 /*
  * look takes in the IP datagram at f->ip_off. It is called for the outer and
  * for the inner one: a loop would be laid out so that its head is reached by
@@ -180,28 +265,17 @@ enum holds {
  */
 static __noinline enum holds look(struct found *f)
 {
-	__u32 off = forget_bounds(to_udp(f));
-	struct udp_and_payload u;
+	__u32 off = forget_bounds(to_l4(f));
 
-	if (!off || off + sizeof(u.udp) > f->linear ||
-	    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + off)))
-		return HOLDS_NOTHING;
-	__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
-
-	f->l4_off = off;
-	f->digest = mix(f->digest, words, 2);
-	if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
-	    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
-		to_dns(f, &u);
-		return HOLDS_DNS;
-	}
-	if (!in_ports(vxlan_ports, bpf_ntohs(u.udp.dest)))
-		return HOLDS_NOTHING;
-	off = into_vxlan(f, &u);
 	if (!off)
 		return HOLDS_NOTHING;
-	f->ip_off = forget_bounds(off);
-	return HOLDS_TUNNEL;
+	f->l4_off = off;
+	if (f->proto == IPPROTO_UDP)
+		return look_udp(f);
+	if (f->proto == IPPROTO_GRE)
+		return steps_into(f, into_gre(f));
+	f->tunnel = TUNNEL_IP;
+	return steps_into(f, off);
 }
 
 /*
@@ -226,6 +300,7 @@ static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 		return false;
 	f->digest = 0xcbf29ce484222325ULL;
 	f->ip_off = f->outer_off = f->flags = f->dns_id = forget_bounds(0);
+	f->tunnel = TUNNEL_NONE;
 
 	holds = look(f);
 	if (holds == HOLDS_TUNNEL)

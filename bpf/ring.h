@@ -51,11 +51,11 @@ static __always_inline struct event *reserve(const void *from, __u32 want)
 	return e;
 }
 
-static __always_inline void submit(struct event *e)
+static __always_inline void submit(void *record)
 {
 	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
 
-	bpf_ringbuf_submit(e, waiting >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(record, waiting >= wakeup_bytes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 }
 
 #endif

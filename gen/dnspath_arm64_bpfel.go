@@ -22,20 +22,15 @@ type DnspathArrival struct {
 
 type DnspathEvent struct {
 	_             structs.HostLayout
-	Time          uint64
-	Packet        uint64
+	H             DnspathHead
 	Skb           uint64
 	Head          uint64
 	Location      uint64
 	Reason        uint32
-	Netns         uint32
-	Ifindex       uint32
 	Len           uint32
 	Vni           uint32
-	Pid           uint32
 	CtStatus      uint32
 	Mark          uint32
-	Flags         uint16
 	DnsId         uint16
 	DnsFlags      uint16
 	DnsLen        uint16
@@ -47,21 +42,18 @@ type DnspathEvent struct {
 	CsumStart     uint16
 	CsumOffset    uint16
 	L4Off         uint16
-	Cpu           uint16
-	Rc            int16
 	Flow          DnspathTuple
 	Outer         DnspathTuple
 	CtOrig        DnspathTuple
 	CtReply       DnspathTuple
-	Probe         uint8
+	_             [2]byte
+	Route         DnspathRoute
 	Family        uint8
 	OuterFamily   uint8
 	Tunnel        uint8
 	Proto         uint8
 	Ttl           uint8
 	OuterTtl      uint8
-	Hook          uint8
-	IpSummed      uint8
 	CsumLevel     uint8
 	Encapsulation uint8
 	CtInfo        uint8
@@ -69,9 +61,8 @@ type DnspathEvent struct {
 	IcmpType      uint8
 	IcmpCode      uint8
 	PktType       uint8
-	Dev           [16]int8
-	Comm          [16]int8
-	Pad           [4]uint8
+	Pad           uint8
+	_             [6]byte
 }
 
 type DnspathEventFlag uint32
@@ -88,6 +79,66 @@ const (
 	DnspathEventFlagFLAG_NEW       DnspathEventFlag = 256
 	DnspathEventFlagFLAG_IN_HOOK   DnspathEventFlag = 512
 )
+
+type DnspathFrames struct {
+	_     structs.HostLayout
+	Time  uint64
+	Depth uint32
+	Pad   uint32
+	Stack [16]struct {
+		_    structs.HostLayout
+		Sp   uint64
+		Skb  uint64
+		Step DnspathStep
+		Seen uint64
+	}
+}
+
+type DnspathFunction struct {
+	_     structs.HostLayout
+	Flags uint16
+	Skb   uint8
+	State uint8
+	Table uint8
+	Pad   uint8
+}
+
+type DnspathFunctionFlag uint32
+
+const (
+	DnspathFunctionFlagFN_ENTRY         DnspathFunctionFlag = 1
+	DnspathFunctionFlagFN_RETURN        DnspathFunctionFlag = 2
+	DnspathFunctionFlagFN_UNLESS_ACCEPT DnspathFunctionFlag = 4
+	DnspathFunctionFlagFN_UNLESS_0      DnspathFunctionFlag = 8
+	DnspathFunctionFlagFN_CREATES       DnspathFunctionFlag = 16
+	DnspathFunctionFlagFN_REWRITES      DnspathFunctionFlag = 32
+	DnspathFunctionFlagFN_CONNTRACK     DnspathFunctionFlag = 64
+	DnspathFunctionFlagFN_POINTER       DnspathFunctionFlag = 128
+	DnspathFunctionFlagFN_STALE_DEV     DnspathFunctionFlag = 256
+	DnspathFunctionFlagFN_ROUTE         DnspathFunctionFlag = 512
+	DnspathFunctionFlagFN_CALLER        DnspathFunctionFlag = 1024
+	DnspathFunctionFlagFN_NFT           DnspathFunctionFlag = 2048
+	DnspathFunctionFlagFN_NEIGH         DnspathFunctionFlag = 4096
+	DnspathFunctionFlagFN_PORT          DnspathFunctionFlag = 8192
+)
+
+type DnspathHead struct {
+	_        structs.HostLayout
+	Time     uint64
+	Packet   uint64
+	Netns    uint32
+	Ifindex  uint32
+	Ret      int32
+	Pid      uint32
+	Flags    uint16
+	Cpu      uint16
+	Record   uint8
+	Probe    uint8
+	Hook     uint8
+	IpSummed uint8
+	Dev      [16]int8
+	Comm     [16]int8
+}
 
 type DnspathLife struct {
 	_        structs.HostLayout
@@ -109,36 +160,117 @@ type DnspathLoss uint32
 const (
 	DnspathLossLOSS_RING_FULL  DnspathLoss = 0
 	DnspathLossLOSS_PACKET_MAP DnspathLoss = 1
-	DnspathLossLOSS_MAX        DnspathLoss = 2
+	DnspathLossLOSS_RETURN     DnspathLoss = 2
+	DnspathLossLOSS_MAX        DnspathLoss = 3
 )
 
 type DnspathProbe uint32
 
 const (
-	DnspathProbePROBE_UNKNOWN                 DnspathProbe = 0
-	DnspathProbePROBE_NET_DEV_QUEUE           DnspathProbe = 1
-	DnspathProbePROBE_NET_DEV_START_XMIT      DnspathProbe = 2
-	DnspathProbePROBE_NETIF_RX                DnspathProbe = 3
-	DnspathProbePROBE_NETIF_RECEIVE_SKB       DnspathProbe = 4
-	DnspathProbePROBE_NF_ENTER                DnspathProbe = 5
-	DnspathProbePROBE_NF_LEAVE                DnspathProbe = 6
-	DnspathProbePROBE_TC_INGRESS              DnspathProbe = 7
-	DnspathProbePROBE_TC_EGRESS               DnspathProbe = 8
-	DnspathProbePROBE_SK_DATA_READY           DnspathProbe = 9
-	DnspathProbePROBE_SKB_COPY_DATAGRAM_IOVEC DnspathProbe = 10
-	DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB  DnspathProbe = 11
-	DnspathProbePROBE_SOCK_RCVQUEUE_FULL      DnspathProbe = 12
-	DnspathProbePROBE_ICMP_SEND               DnspathProbe = 13
-	DnspathProbePROBE_KFREE_SKB               DnspathProbe = 14
-	DnspathProbePROBE_CONSUME_SKB             DnspathProbe = 15
-	DnspathProbePROBE_MAX                     DnspathProbe = 16
+	DnspathProbePROBE_UNKNOWN                  DnspathProbe = 0
+	DnspathProbePROBE_NET_DEV_QUEUE            DnspathProbe = 1
+	DnspathProbePROBE_NET_DEV_START_XMIT       DnspathProbe = 2
+	DnspathProbePROBE_NETIF_RX                 DnspathProbe = 3
+	DnspathProbePROBE_NETIF_RECEIVE_SKB        DnspathProbe = 4
+	DnspathProbePROBE_NF_ENTER                 DnspathProbe = 5
+	DnspathProbePROBE_NF_LEAVE                 DnspathProbe = 6
+	DnspathProbePROBE_TC_INGRESS               DnspathProbe = 7
+	DnspathProbePROBE_TC_EGRESS                DnspathProbe = 8
+	DnspathProbePROBE_SK_DATA_READY            DnspathProbe = 9
+	DnspathProbePROBE_SKB_COPY_DATAGRAM_IOVEC  DnspathProbe = 10
+	DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB   DnspathProbe = 11
+	DnspathProbePROBE_SOCK_RCVQUEUE_FULL       DnspathProbe = 12
+	DnspathProbePROBE_ICMP_SEND                DnspathProbe = 13
+	DnspathProbePROBE_KFREE_SKB                DnspathProbe = 14
+	DnspathProbePROBE_CONSUME_SKB              DnspathProbe = 15
+	DnspathProbePROBE_QDISC_ENQUEUE            DnspathProbe = 16
+	DnspathProbePROBE_FUNCTIONS                DnspathProbe = 17
+	DnspathProbePROBE_IP_SEND_SKB              DnspathProbe = 17
+	DnspathProbePROBE_IP6SEND_SKB              DnspathProbe = 18
+	DnspathProbePROBE_BR_HANDLE_FRAME          DnspathProbe = 19
+	DnspathProbePROBE_BR_NF_PRE_ROUTING        DnspathProbe = 20
+	DnspathProbePROBE_BR_FORWARD               DnspathProbe = 21
+	DnspathProbePROBE_BR_PASS_FRAME_UP         DnspathProbe = 22
+	DnspathProbePROBE_IP_RCV_CORE              DnspathProbe = 23
+	DnspathProbePROBE_IP6RCV_CORE              DnspathProbe = 24
+	DnspathProbePROBE_NF_HOOK_SLOW             DnspathProbe = 25
+	DnspathProbePROBE_NF_CONNTRACK_IN          DnspathProbe = 26
+	DnspathProbePROBE_IPT_DO_TABLE             DnspathProbe = 27
+	DnspathProbePROBE_IP6T_DO_TABLE            DnspathProbe = 28
+	DnspathProbePROBE_NFT_DO_CHAIN             DnspathProbe = 29
+	DnspathProbePROBE_NF_NAT_MANIP_PKT         DnspathProbe = 30
+	DnspathProbePROBE_NF_CONNTRACK_CONFIRM     DnspathProbe = 31
+	DnspathProbePROBE_IP_VS_IN_HOOK            DnspathProbe = 32
+	DnspathProbePROBE_IP_VS_REMOTE_REQUEST4    DnspathProbe = 33
+	DnspathProbePROBE_IP_VS_LOCAL_REQUEST4     DnspathProbe = 34
+	DnspathProbePROBE_IP_VS_REMOTE_REQUEST6    DnspathProbe = 35
+	DnspathProbePROBE_IP_VS_LOCAL_REQUEST6     DnspathProbe = 36
+	DnspathProbePROBE_IP_VS_SCHEDULE           DnspathProbe = 37
+	DnspathProbePROBE_IP_VS_NAT_XMIT           DnspathProbe = 38
+	DnspathProbePROBE_IP_VS_NAT_XMIT_V6        DnspathProbe = 39
+	DnspathProbePROBE_IP_VS_DR_XMIT            DnspathProbe = 40
+	DnspathProbePROBE_IP_VS_TUNNEL_XMIT        DnspathProbe = 41
+	DnspathProbePROBE_HANDLE_RESPONSE          DnspathProbe = 42
+	DnspathProbePROBE_IP_LOCAL_DELIVER         DnspathProbe = 43
+	DnspathProbePROBE_IP6INPUT                 DnspathProbe = 44
+	DnspathProbePROBE_IP_FORWARD               DnspathProbe = 45
+	DnspathProbePROBE_IP6FORWARD               DnspathProbe = 46
+	DnspathProbePROBE_IP_ERROR                 DnspathProbe = 47
+	DnspathProbePROBE_IP_OUTPUT                DnspathProbe = 48
+	DnspathProbePROBE_IP6OUTPUT                DnspathProbe = 49
+	DnspathProbePROBE_NEIGH_EVENT_SEND         DnspathProbe = 50
+	DnspathProbePROBE_VXLAN_XMIT               DnspathProbe = 51
+	DnspathProbePROBE_GENEVE_XMIT              DnspathProbe = 52
+	DnspathProbePROBE_IPGRE_XMIT               DnspathProbe = 53
+	DnspathProbePROBE_IP_TUNNEL_XMIT           DnspathProbe = 54
+	DnspathProbePROBE_IP6TNL_XMIT              DnspathProbe = 55
+	DnspathProbePROBE_IPTUNNEL_XMIT            DnspathProbe = 56
+	DnspathProbePROBE_VXLAN_RCV                DnspathProbe = 57
+	DnspathProbePROBE_GENEVE_UDP_ENCAP_RECV    DnspathProbe = 58
+	DnspathProbePROBE_IPIP_RCV                 DnspathProbe = 59
+	DnspathProbePROBE_GRE_RCV                  DnspathProbe = 60
+	DnspathProbePROBE_UDP_ENQUEUE_SCHEDULE_SKB DnspathProbe = 61
+	DnspathProbePROBE_SKB_CONSUME_UDP          DnspathProbe = 62
+	DnspathProbePROBE_MAX                      DnspathProbe = 63
 )
+
+type DnspathRecord uint32
+
+const (
+	DnspathRecordRECORD_PACKET DnspathRecord = 0
+	DnspathRecordRECORD_STEP   DnspathRecord = 1
+)
+
+type DnspathRoute struct {
+	_        structs.HostLayout
+	Oif      uint32
+	Error    int16
+	GwFamily uint8
+	Pad      uint8
+	Gw       [16]uint8
+	Out      [16]int8
+}
+
+type DnspathStep struct {
+	_      structs.HostLayout
+	H      DnspathHead
+	Route  DnspathRoute
+	Neigh  uint8
+	Family uint8
+	CtInfo uint8
+	Pad    [5]uint8
+	Table  [32]int8
+	Chain  [32]int8
+}
 
 type DnspathTunnel uint32
 
 const (
-	DnspathTunnelTUNNEL_NONE  DnspathTunnel = 0
-	DnspathTunnelTUNNEL_VXLAN DnspathTunnel = 1
+	DnspathTunnelTUNNEL_NONE   DnspathTunnel = 0
+	DnspathTunnelTUNNEL_VXLAN  DnspathTunnel = 1
+	DnspathTunnelTUNNEL_GENEVE DnspathTunnel = 2
+	DnspathTunnelTUNNEL_IP     DnspathTunnel = 3
+	DnspathTunnelTUNNEL_GRE    DnspathTunnel = 4
 )
 
 type DnspathTuple struct {
@@ -153,37 +285,110 @@ type DnspathTuple struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DnspathMapArriving              = "arriving"
-	DnspathMapEvents                = "events"
-	DnspathMapLost                  = "lost"
-	DnspathMapNetnsWanted           = "netns_wanted"
-	DnspathMapPackets               = "packets"
-	DnspathProgConsumeSkb           = "consume_skb"
-	DnspathProgIcmpSend             = "icmp_send"
-	DnspathProgKfreeSkb             = "kfree_skb"
-	DnspathProgNetDevQueue          = "net_dev_queue"
-	DnspathProgNetDevStartXmit      = "net_dev_start_xmit"
-	DnspathProgNetifReceiveSkb      = "netif_receive_skb"
-	DnspathProgNetifRx              = "netif_rx"
-	DnspathProgNfEnter              = "nf_enter"
-	DnspathProgNfLeave              = "nf_leave"
-	DnspathProgSkDataReady          = "sk_data_ready"
-	DnspathProgSkbCopyDatagramIovec = "skb_copy_datagram_iovec"
-	DnspathProgSockRcvqueueFull     = "sock_rcvqueue_full"
-	DnspathProgTcEgress             = "tc_egress"
-	DnspathProgTcIngress            = "tc_ingress"
-	DnspathProgUdpFailQueueRcvSkb   = "udp_fail_queue_rcv_skb"
-	DnspathVarConsumeSkbArgs        = "consume_skb_args"
-	DnspathVarDnsPorts              = "dns_ports"
-	DnspathVarFilterNetns           = "filter_netns"
-	DnspathVarKeepEventFlag         = "keep_event_flag"
-	DnspathVarKeepLoss              = "keep_loss"
-	DnspathVarKeepProbe             = "keep_probe"
-	DnspathVarKeepTunnel            = "keep_tunnel"
-	DnspathVarKfreeSkbArgs          = "kfree_skb_args"
-	DnspathVarUdpFailArgs           = "udp_fail_args"
-	DnspathVarVxlanPorts            = "vxlan_ports"
-	DnspathVarWakeupBytes           = "wakeup_bytes"
+	DnspathMapArriving                       = "arriving"
+	DnspathMapCalls                          = "calls"
+	DnspathMapEvents                         = "events"
+	DnspathMapFunctionsAt                    = "functions_at"
+	DnspathMapLost                           = "lost"
+	DnspathMapNetnsWanted                    = "netns_wanted"
+	DnspathMapNoCalls                        = "no_calls"
+	DnspathMapPackets                        = "packets"
+	DnspathProgCalledBrForward               = "called___br_forward"
+	DnspathProgCalledNeighEventSend          = "called___neigh_event_send"
+	DnspathProgCalledNfConntrackConfirm      = "called___nf_conntrack_confirm"
+	DnspathProgCalledUdpEnqueueScheduleSkb   = "called___udp_enqueue_schedule_skb"
+	DnspathProgCalledBrNfPreRouting          = "called_br_nf_pre_routing"
+	DnspathProgCalledBrPassFrameUp           = "called_br_pass_frame_up"
+	DnspathProgCalledGeneveUdpEncapRecv      = "called_geneve_udp_encap_recv"
+	DnspathProgCalledGeneveXmit              = "called_geneve_xmit"
+	DnspathProgCalledGreRcv                  = "called_gre_rcv"
+	DnspathProgCalledHandleResponse          = "called_handle_response"
+	DnspathProgCalledIp6Forward              = "called_ip6_forward"
+	DnspathProgCalledIp6Input                = "called_ip6_input"
+	DnspathProgCalledIp6Output               = "called_ip6_output"
+	DnspathProgCalledIp6RcvCore              = "called_ip6_rcv_core"
+	DnspathProgCalledIp6SendSkb              = "called_ip6_send_skb"
+	DnspathProgCalledIp6TnlXmit              = "called_ip6_tnl_xmit"
+	DnspathProgCalledIp6tDoTable             = "called_ip6t_do_table"
+	DnspathProgCalledIpError                 = "called_ip_error"
+	DnspathProgCalledIpForward               = "called_ip_forward"
+	DnspathProgCalledIpLocalDeliver          = "called_ip_local_deliver"
+	DnspathProgCalledIpOutput                = "called_ip_output"
+	DnspathProgCalledIpRcvCore               = "called_ip_rcv_core"
+	DnspathProgCalledIpSendSkb               = "called_ip_send_skb"
+	DnspathProgCalledIpTunnelXmit            = "called_ip_tunnel_xmit"
+	DnspathProgCalledIpVsDrXmit              = "called_ip_vs_dr_xmit"
+	DnspathProgCalledIpVsInHook              = "called_ip_vs_in_hook"
+	DnspathProgCalledIpVsNatXmit             = "called_ip_vs_nat_xmit"
+	DnspathProgCalledIpVsNatXmitV6           = "called_ip_vs_nat_xmit_v6"
+	DnspathProgCalledIpVsSchedule            = "called_ip_vs_schedule"
+	DnspathProgCalledIpVsTunnelXmit          = "called_ip_vs_tunnel_xmit"
+	DnspathProgCalledIpgreXmit               = "called_ipgre_xmit"
+	DnspathProgCalledIpipRcv                 = "called_ipip_rcv"
+	DnspathProgCalledIptDoTable              = "called_ipt_do_table"
+	DnspathProgCalledIptunnelXmit            = "called_iptunnel_xmit"
+	DnspathProgCalledNfConntrackIn           = "called_nf_conntrack_in"
+	DnspathProgCalledNfHookSlow              = "called_nf_hook_slow"
+	DnspathProgCalledNfNatManipPkt           = "called_nf_nat_manip_pkt"
+	DnspathProgCalledNftDoChain              = "called_nft_do_chain"
+	DnspathProgCalledSkbConsumeUdp           = "called_skb_consume_udp"
+	DnspathProgCalledVxlanRcv                = "called_vxlan_rcv"
+	DnspathProgCalledVxlanXmit               = "called_vxlan_xmit"
+	DnspathProgConsumeSkb                    = "consume_skb"
+	DnspathProgFunctionCalled                = "function_called"
+	DnspathProgFunctionReturned              = "function_returned"
+	DnspathProgFunctionsCalled               = "functions_called"
+	DnspathProgFunctionsReturned             = "functions_returned"
+	DnspathProgIcmpSend                      = "icmp_send"
+	DnspathProgKfreeSkb                      = "kfree_skb"
+	DnspathProgNetDevQueue                   = "net_dev_queue"
+	DnspathProgNetDevStartXmit               = "net_dev_start_xmit"
+	DnspathProgNetifReceiveSkb               = "netif_receive_skb"
+	DnspathProgNetifRx                       = "netif_rx"
+	DnspathProgNfEnter                       = "nf_enter"
+	DnspathProgNfLeave                       = "nf_leave"
+	DnspathProgQdiscEnqueue                  = "qdisc_enqueue"
+	DnspathProgReturnedNeighEventSend        = "returned___neigh_event_send"
+	DnspathProgReturnedNfConntrackConfirm    = "returned___nf_conntrack_confirm"
+	DnspathProgReturnedUdpEnqueueScheduleSkb = "returned___udp_enqueue_schedule_skb"
+	DnspathProgReturnedHandleResponse        = "returned_handle_response"
+	DnspathProgReturnedIp6tDoTable           = "returned_ip6t_do_table"
+	DnspathProgReturnedIpVsInHook            = "returned_ip_vs_in_hook"
+	DnspathProgReturnedIpVsSchedule          = "returned_ip_vs_schedule"
+	DnspathProgReturnedIptDoTable            = "returned_ipt_do_table"
+	DnspathProgReturnedNfConntrackIn         = "returned_nf_conntrack_in"
+	DnspathProgReturnedNfHookSlow            = "returned_nf_hook_slow"
+	DnspathProgReturnedNfNatManipPkt         = "returned_nf_nat_manip_pkt"
+	DnspathProgReturnedNftDoChain            = "returned_nft_do_chain"
+	DnspathProgSkDataReady                   = "sk_data_ready"
+	DnspathProgSkbCopyDatagramIovec          = "skb_copy_datagram_iovec"
+	DnspathProgSockRcvqueueFull              = "sock_rcvqueue_full"
+	DnspathProgTcEgress                      = "tc_egress"
+	DnspathProgTcIngress                     = "tc_ingress"
+	DnspathProgUdpFailQueueRcvSkb            = "udp_fail_queue_rcv_skb"
+	DnspathVarConsumeSkbArgs                 = "consume_skb_args"
+	DnspathVarDnsPorts                       = "dns_ports"
+	DnspathVarFilterNetns                    = "filter_netns"
+	DnspathVarFunctions                      = "functions"
+	DnspathVarGenevePorts                    = "geneve_ports"
+	DnspathVarHaveCookies                    = "have_cookies"
+	DnspathVarKeepEventFlag                  = "keep_event_flag"
+	DnspathVarKeepFunctionFlag               = "keep_function_flag"
+	DnspathVarKeepLoss                       = "keep_loss"
+	DnspathVarKeepProbe                      = "keep_probe"
+	DnspathVarKeepRecord                     = "keep_record"
+	DnspathVarKeepStep                       = "keep_step"
+	DnspathVarKeepTunnel                     = "keep_tunnel"
+	DnspathVarKfreeSkbArgs                   = "kfree_skb_args"
+	DnspathVarNftChainName                   = "nft_chain_name"
+	DnspathVarNftChainTable                  = "nft_chain_table"
+	DnspathVarNftPktinfoState                = "nft_pktinfo_state"
+	DnspathVarNftTableFamily                 = "nft_table_family"
+	DnspathVarNftTableName                   = "nft_table_name"
+	DnspathVarUdpFailArgs                    = "udp_fail_args"
+	DnspathVarVxlanPorts                     = "vxlan_ports"
+	DnspathVarWakeupBytes                    = "wakeup_bytes"
+	DnspathVarXtTableName                    = "xt_table_name"
 )
 
 // LoadDnspath returns the embedded CollectionSpec for Dnspath.
@@ -228,21 +433,79 @@ type DnspathSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnspathProgramSpecs struct {
-	ConsumeSkb           *ebpf.ProgramSpec `ebpf:"consume_skb"`
-	IcmpSend             *ebpf.ProgramSpec `ebpf:"icmp_send"`
-	KfreeSkb             *ebpf.ProgramSpec `ebpf:"kfree_skb"`
-	NetDevQueue          *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
-	NetDevStartXmit      *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
-	NetifReceiveSkb      *ebpf.ProgramSpec `ebpf:"netif_receive_skb"`
-	NetifRx              *ebpf.ProgramSpec `ebpf:"netif_rx"`
-	NfEnter              *ebpf.ProgramSpec `ebpf:"nf_enter"`
-	NfLeave              *ebpf.ProgramSpec `ebpf:"nf_leave"`
-	SkDataReady          *ebpf.ProgramSpec `ebpf:"sk_data_ready"`
-	SkbCopyDatagramIovec *ebpf.ProgramSpec `ebpf:"skb_copy_datagram_iovec"`
-	SockRcvqueueFull     *ebpf.ProgramSpec `ebpf:"sock_rcvqueue_full"`
-	TcEgress             *ebpf.ProgramSpec `ebpf:"tc_egress"`
-	TcIngress            *ebpf.ProgramSpec `ebpf:"tc_ingress"`
-	UdpFailQueueRcvSkb   *ebpf.ProgramSpec `ebpf:"udp_fail_queue_rcv_skb"`
+	CalledBrForward               *ebpf.ProgramSpec `ebpf:"called___br_forward"`
+	CalledNeighEventSend          *ebpf.ProgramSpec `ebpf:"called___neigh_event_send"`
+	CalledNfConntrackConfirm      *ebpf.ProgramSpec `ebpf:"called___nf_conntrack_confirm"`
+	CalledUdpEnqueueScheduleSkb   *ebpf.ProgramSpec `ebpf:"called___udp_enqueue_schedule_skb"`
+	CalledBrNfPreRouting          *ebpf.ProgramSpec `ebpf:"called_br_nf_pre_routing"`
+	CalledBrPassFrameUp           *ebpf.ProgramSpec `ebpf:"called_br_pass_frame_up"`
+	CalledGeneveUdpEncapRecv      *ebpf.ProgramSpec `ebpf:"called_geneve_udp_encap_recv"`
+	CalledGeneveXmit              *ebpf.ProgramSpec `ebpf:"called_geneve_xmit"`
+	CalledGreRcv                  *ebpf.ProgramSpec `ebpf:"called_gre_rcv"`
+	CalledHandleResponse          *ebpf.ProgramSpec `ebpf:"called_handle_response"`
+	CalledIp6Forward              *ebpf.ProgramSpec `ebpf:"called_ip6_forward"`
+	CalledIp6Input                *ebpf.ProgramSpec `ebpf:"called_ip6_input"`
+	CalledIp6Output               *ebpf.ProgramSpec `ebpf:"called_ip6_output"`
+	CalledIp6RcvCore              *ebpf.ProgramSpec `ebpf:"called_ip6_rcv_core"`
+	CalledIp6SendSkb              *ebpf.ProgramSpec `ebpf:"called_ip6_send_skb"`
+	CalledIp6TnlXmit              *ebpf.ProgramSpec `ebpf:"called_ip6_tnl_xmit"`
+	CalledIp6tDoTable             *ebpf.ProgramSpec `ebpf:"called_ip6t_do_table"`
+	CalledIpError                 *ebpf.ProgramSpec `ebpf:"called_ip_error"`
+	CalledIpForward               *ebpf.ProgramSpec `ebpf:"called_ip_forward"`
+	CalledIpLocalDeliver          *ebpf.ProgramSpec `ebpf:"called_ip_local_deliver"`
+	CalledIpOutput                *ebpf.ProgramSpec `ebpf:"called_ip_output"`
+	CalledIpRcvCore               *ebpf.ProgramSpec `ebpf:"called_ip_rcv_core"`
+	CalledIpSendSkb               *ebpf.ProgramSpec `ebpf:"called_ip_send_skb"`
+	CalledIpTunnelXmit            *ebpf.ProgramSpec `ebpf:"called_ip_tunnel_xmit"`
+	CalledIpVsDrXmit              *ebpf.ProgramSpec `ebpf:"called_ip_vs_dr_xmit"`
+	CalledIpVsInHook              *ebpf.ProgramSpec `ebpf:"called_ip_vs_in_hook"`
+	CalledIpVsNatXmit             *ebpf.ProgramSpec `ebpf:"called_ip_vs_nat_xmit"`
+	CalledIpVsNatXmitV6           *ebpf.ProgramSpec `ebpf:"called_ip_vs_nat_xmit_v6"`
+	CalledIpVsSchedule            *ebpf.ProgramSpec `ebpf:"called_ip_vs_schedule"`
+	CalledIpVsTunnelXmit          *ebpf.ProgramSpec `ebpf:"called_ip_vs_tunnel_xmit"`
+	CalledIpgreXmit               *ebpf.ProgramSpec `ebpf:"called_ipgre_xmit"`
+	CalledIpipRcv                 *ebpf.ProgramSpec `ebpf:"called_ipip_rcv"`
+	CalledIptDoTable              *ebpf.ProgramSpec `ebpf:"called_ipt_do_table"`
+	CalledIptunnelXmit            *ebpf.ProgramSpec `ebpf:"called_iptunnel_xmit"`
+	CalledNfConntrackIn           *ebpf.ProgramSpec `ebpf:"called_nf_conntrack_in"`
+	CalledNfHookSlow              *ebpf.ProgramSpec `ebpf:"called_nf_hook_slow"`
+	CalledNfNatManipPkt           *ebpf.ProgramSpec `ebpf:"called_nf_nat_manip_pkt"`
+	CalledNftDoChain              *ebpf.ProgramSpec `ebpf:"called_nft_do_chain"`
+	CalledSkbConsumeUdp           *ebpf.ProgramSpec `ebpf:"called_skb_consume_udp"`
+	CalledVxlanRcv                *ebpf.ProgramSpec `ebpf:"called_vxlan_rcv"`
+	CalledVxlanXmit               *ebpf.ProgramSpec `ebpf:"called_vxlan_xmit"`
+	ConsumeSkb                    *ebpf.ProgramSpec `ebpf:"consume_skb"`
+	FunctionCalled                *ebpf.ProgramSpec `ebpf:"function_called"`
+	FunctionReturned              *ebpf.ProgramSpec `ebpf:"function_returned"`
+	FunctionsCalled               *ebpf.ProgramSpec `ebpf:"functions_called"`
+	FunctionsReturned             *ebpf.ProgramSpec `ebpf:"functions_returned"`
+	IcmpSend                      *ebpf.ProgramSpec `ebpf:"icmp_send"`
+	KfreeSkb                      *ebpf.ProgramSpec `ebpf:"kfree_skb"`
+	NetDevQueue                   *ebpf.ProgramSpec `ebpf:"net_dev_queue"`
+	NetDevStartXmit               *ebpf.ProgramSpec `ebpf:"net_dev_start_xmit"`
+	NetifReceiveSkb               *ebpf.ProgramSpec `ebpf:"netif_receive_skb"`
+	NetifRx                       *ebpf.ProgramSpec `ebpf:"netif_rx"`
+	NfEnter                       *ebpf.ProgramSpec `ebpf:"nf_enter"`
+	NfLeave                       *ebpf.ProgramSpec `ebpf:"nf_leave"`
+	QdiscEnqueue                  *ebpf.ProgramSpec `ebpf:"qdisc_enqueue"`
+	ReturnedNeighEventSend        *ebpf.ProgramSpec `ebpf:"returned___neigh_event_send"`
+	ReturnedNfConntrackConfirm    *ebpf.ProgramSpec `ebpf:"returned___nf_conntrack_confirm"`
+	ReturnedUdpEnqueueScheduleSkb *ebpf.ProgramSpec `ebpf:"returned___udp_enqueue_schedule_skb"`
+	ReturnedHandleResponse        *ebpf.ProgramSpec `ebpf:"returned_handle_response"`
+	ReturnedIp6tDoTable           *ebpf.ProgramSpec `ebpf:"returned_ip6t_do_table"`
+	ReturnedIpVsInHook            *ebpf.ProgramSpec `ebpf:"returned_ip_vs_in_hook"`
+	ReturnedIpVsSchedule          *ebpf.ProgramSpec `ebpf:"returned_ip_vs_schedule"`
+	ReturnedIptDoTable            *ebpf.ProgramSpec `ebpf:"returned_ipt_do_table"`
+	ReturnedNfConntrackIn         *ebpf.ProgramSpec `ebpf:"returned_nf_conntrack_in"`
+	ReturnedNfHookSlow            *ebpf.ProgramSpec `ebpf:"returned_nf_hook_slow"`
+	ReturnedNfNatManipPkt         *ebpf.ProgramSpec `ebpf:"returned_nf_nat_manip_pkt"`
+	ReturnedNftDoChain            *ebpf.ProgramSpec `ebpf:"returned_nft_do_chain"`
+	SkDataReady                   *ebpf.ProgramSpec `ebpf:"sk_data_ready"`
+	SkbCopyDatagramIovec          *ebpf.ProgramSpec `ebpf:"skb_copy_datagram_iovec"`
+	SockRcvqueueFull              *ebpf.ProgramSpec `ebpf:"sock_rcvqueue_full"`
+	TcEgress                      *ebpf.ProgramSpec `ebpf:"tc_egress"`
+	TcIngress                     *ebpf.ProgramSpec `ebpf:"tc_ingress"`
+	UdpFailQueueRcvSkb            *ebpf.ProgramSpec `ebpf:"udp_fail_queue_rcv_skb"`
 }
 
 // DnspathMapSpecs contains maps before they are loaded into the kernel.
@@ -250,9 +513,12 @@ type DnspathProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnspathMapSpecs struct {
 	Arriving    *ebpf.MapSpec `ebpf:"arriving"`
+	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	FunctionsAt *ebpf.MapSpec `ebpf:"functions_at"`
 	Lost        *ebpf.MapSpec `ebpf:"lost"`
 	NetnsWanted *ebpf.MapSpec `ebpf:"netns_wanted"`
+	NoCalls     *ebpf.MapSpec `ebpf:"no_calls"`
 	Packets     *ebpf.MapSpec `ebpf:"packets"`
 }
 
@@ -260,17 +526,29 @@ type DnspathMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnspathVariableSpecs struct {
-	ConsumeSkbArgs *ebpf.VariableSpec `ebpf:"consume_skb_args"`
-	DnsPorts       *ebpf.VariableSpec `ebpf:"dns_ports"`
-	FilterNetns    *ebpf.VariableSpec `ebpf:"filter_netns"`
-	KeepEventFlag  *ebpf.VariableSpec `ebpf:"keep_event_flag"`
-	KeepLoss       *ebpf.VariableSpec `ebpf:"keep_loss"`
-	KeepProbe      *ebpf.VariableSpec `ebpf:"keep_probe"`
-	KeepTunnel     *ebpf.VariableSpec `ebpf:"keep_tunnel"`
-	KfreeSkbArgs   *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
-	UdpFailArgs    *ebpf.VariableSpec `ebpf:"udp_fail_args"`
-	VxlanPorts     *ebpf.VariableSpec `ebpf:"vxlan_ports"`
-	WakeupBytes    *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	ConsumeSkbArgs   *ebpf.VariableSpec `ebpf:"consume_skb_args"`
+	DnsPorts         *ebpf.VariableSpec `ebpf:"dns_ports"`
+	FilterNetns      *ebpf.VariableSpec `ebpf:"filter_netns"`
+	Functions        *ebpf.VariableSpec `ebpf:"functions"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
+	HaveCookies      *ebpf.VariableSpec `ebpf:"have_cookies"`
+	KeepEventFlag    *ebpf.VariableSpec `ebpf:"keep_event_flag"`
+	KeepFunctionFlag *ebpf.VariableSpec `ebpf:"keep_function_flag"`
+	KeepLoss         *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepProbe        *ebpf.VariableSpec `ebpf:"keep_probe"`
+	KeepRecord       *ebpf.VariableSpec `ebpf:"keep_record"`
+	KeepStep         *ebpf.VariableSpec `ebpf:"keep_step"`
+	KeepTunnel       *ebpf.VariableSpec `ebpf:"keep_tunnel"`
+	KfreeSkbArgs     *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
+	NftChainName     *ebpf.VariableSpec `ebpf:"nft_chain_name"`
+	NftChainTable    *ebpf.VariableSpec `ebpf:"nft_chain_table"`
+	NftPktinfoState  *ebpf.VariableSpec `ebpf:"nft_pktinfo_state"`
+	NftTableFamily   *ebpf.VariableSpec `ebpf:"nft_table_family"`
+	NftTableName     *ebpf.VariableSpec `ebpf:"nft_table_name"`
+	UdpFailArgs      *ebpf.VariableSpec `ebpf:"udp_fail_args"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
+	WakeupBytes      *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	XtTableName      *ebpf.VariableSpec `ebpf:"xt_table_name"`
 }
 
 // DnspathObjects contains all objects after they have been loaded into the kernel.
@@ -294,18 +572,24 @@ func (o *DnspathObjects) Close() error {
 // It can be passed to LoadDnspathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnspathMaps struct {
 	Arriving    *ebpf.Map `ebpf:"arriving"`
+	Calls       *ebpf.Map `ebpf:"calls"`
 	Events      *ebpf.Map `ebpf:"events"`
+	FunctionsAt *ebpf.Map `ebpf:"functions_at"`
 	Lost        *ebpf.Map `ebpf:"lost"`
 	NetnsWanted *ebpf.Map `ebpf:"netns_wanted"`
+	NoCalls     *ebpf.Map `ebpf:"no_calls"`
 	Packets     *ebpf.Map `ebpf:"packets"`
 }
 
 func (m *DnspathMaps) Close() error {
 	return _DnspathClose(
 		m.Arriving,
+		m.Calls,
 		m.Events,
+		m.FunctionsAt,
 		m.Lost,
 		m.NetnsWanted,
+		m.NoCalls,
 		m.Packets,
 	)
 }
@@ -314,43 +598,158 @@ func (m *DnspathMaps) Close() error {
 //
 // It can be passed to LoadDnspathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnspathVariables struct {
-	ConsumeSkbArgs *ebpf.Variable `ebpf:"consume_skb_args"`
-	DnsPorts       *ebpf.Variable `ebpf:"dns_ports"`
-	FilterNetns    *ebpf.Variable `ebpf:"filter_netns"`
-	KeepEventFlag  *ebpf.Variable `ebpf:"keep_event_flag"`
-	KeepLoss       *ebpf.Variable `ebpf:"keep_loss"`
-	KeepProbe      *ebpf.Variable `ebpf:"keep_probe"`
-	KeepTunnel     *ebpf.Variable `ebpf:"keep_tunnel"`
-	KfreeSkbArgs   *ebpf.Variable `ebpf:"kfree_skb_args"`
-	UdpFailArgs    *ebpf.Variable `ebpf:"udp_fail_args"`
-	VxlanPorts     *ebpf.Variable `ebpf:"vxlan_ports"`
-	WakeupBytes    *ebpf.Variable `ebpf:"wakeup_bytes"`
+	ConsumeSkbArgs   *ebpf.Variable `ebpf:"consume_skb_args"`
+	DnsPorts         *ebpf.Variable `ebpf:"dns_ports"`
+	FilterNetns      *ebpf.Variable `ebpf:"filter_netns"`
+	Functions        *ebpf.Variable `ebpf:"functions"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
+	HaveCookies      *ebpf.Variable `ebpf:"have_cookies"`
+	KeepEventFlag    *ebpf.Variable `ebpf:"keep_event_flag"`
+	KeepFunctionFlag *ebpf.Variable `ebpf:"keep_function_flag"`
+	KeepLoss         *ebpf.Variable `ebpf:"keep_loss"`
+	KeepProbe        *ebpf.Variable `ebpf:"keep_probe"`
+	KeepRecord       *ebpf.Variable `ebpf:"keep_record"`
+	KeepStep         *ebpf.Variable `ebpf:"keep_step"`
+	KeepTunnel       *ebpf.Variable `ebpf:"keep_tunnel"`
+	KfreeSkbArgs     *ebpf.Variable `ebpf:"kfree_skb_args"`
+	NftChainName     *ebpf.Variable `ebpf:"nft_chain_name"`
+	NftChainTable    *ebpf.Variable `ebpf:"nft_chain_table"`
+	NftPktinfoState  *ebpf.Variable `ebpf:"nft_pktinfo_state"`
+	NftTableFamily   *ebpf.Variable `ebpf:"nft_table_family"`
+	NftTableName     *ebpf.Variable `ebpf:"nft_table_name"`
+	UdpFailArgs      *ebpf.Variable `ebpf:"udp_fail_args"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
+	WakeupBytes      *ebpf.Variable `ebpf:"wakeup_bytes"`
+	XtTableName      *ebpf.Variable `ebpf:"xt_table_name"`
 }
 
 // DnspathPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadDnspathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnspathPrograms struct {
-	ConsumeSkb           *ebpf.Program `ebpf:"consume_skb"`
-	IcmpSend             *ebpf.Program `ebpf:"icmp_send"`
-	KfreeSkb             *ebpf.Program `ebpf:"kfree_skb"`
-	NetDevQueue          *ebpf.Program `ebpf:"net_dev_queue"`
-	NetDevStartXmit      *ebpf.Program `ebpf:"net_dev_start_xmit"`
-	NetifReceiveSkb      *ebpf.Program `ebpf:"netif_receive_skb"`
-	NetifRx              *ebpf.Program `ebpf:"netif_rx"`
-	NfEnter              *ebpf.Program `ebpf:"nf_enter"`
-	NfLeave              *ebpf.Program `ebpf:"nf_leave"`
-	SkDataReady          *ebpf.Program `ebpf:"sk_data_ready"`
-	SkbCopyDatagramIovec *ebpf.Program `ebpf:"skb_copy_datagram_iovec"`
-	SockRcvqueueFull     *ebpf.Program `ebpf:"sock_rcvqueue_full"`
-	TcEgress             *ebpf.Program `ebpf:"tc_egress"`
-	TcIngress            *ebpf.Program `ebpf:"tc_ingress"`
-	UdpFailQueueRcvSkb   *ebpf.Program `ebpf:"udp_fail_queue_rcv_skb"`
+	CalledBrForward               *ebpf.Program `ebpf:"called___br_forward"`
+	CalledNeighEventSend          *ebpf.Program `ebpf:"called___neigh_event_send"`
+	CalledNfConntrackConfirm      *ebpf.Program `ebpf:"called___nf_conntrack_confirm"`
+	CalledUdpEnqueueScheduleSkb   *ebpf.Program `ebpf:"called___udp_enqueue_schedule_skb"`
+	CalledBrNfPreRouting          *ebpf.Program `ebpf:"called_br_nf_pre_routing"`
+	CalledBrPassFrameUp           *ebpf.Program `ebpf:"called_br_pass_frame_up"`
+	CalledGeneveUdpEncapRecv      *ebpf.Program `ebpf:"called_geneve_udp_encap_recv"`
+	CalledGeneveXmit              *ebpf.Program `ebpf:"called_geneve_xmit"`
+	CalledGreRcv                  *ebpf.Program `ebpf:"called_gre_rcv"`
+	CalledHandleResponse          *ebpf.Program `ebpf:"called_handle_response"`
+	CalledIp6Forward              *ebpf.Program `ebpf:"called_ip6_forward"`
+	CalledIp6Input                *ebpf.Program `ebpf:"called_ip6_input"`
+	CalledIp6Output               *ebpf.Program `ebpf:"called_ip6_output"`
+	CalledIp6RcvCore              *ebpf.Program `ebpf:"called_ip6_rcv_core"`
+	CalledIp6SendSkb              *ebpf.Program `ebpf:"called_ip6_send_skb"`
+	CalledIp6TnlXmit              *ebpf.Program `ebpf:"called_ip6_tnl_xmit"`
+	CalledIp6tDoTable             *ebpf.Program `ebpf:"called_ip6t_do_table"`
+	CalledIpError                 *ebpf.Program `ebpf:"called_ip_error"`
+	CalledIpForward               *ebpf.Program `ebpf:"called_ip_forward"`
+	CalledIpLocalDeliver          *ebpf.Program `ebpf:"called_ip_local_deliver"`
+	CalledIpOutput                *ebpf.Program `ebpf:"called_ip_output"`
+	CalledIpRcvCore               *ebpf.Program `ebpf:"called_ip_rcv_core"`
+	CalledIpSendSkb               *ebpf.Program `ebpf:"called_ip_send_skb"`
+	CalledIpTunnelXmit            *ebpf.Program `ebpf:"called_ip_tunnel_xmit"`
+	CalledIpVsDrXmit              *ebpf.Program `ebpf:"called_ip_vs_dr_xmit"`
+	CalledIpVsInHook              *ebpf.Program `ebpf:"called_ip_vs_in_hook"`
+	CalledIpVsNatXmit             *ebpf.Program `ebpf:"called_ip_vs_nat_xmit"`
+	CalledIpVsNatXmitV6           *ebpf.Program `ebpf:"called_ip_vs_nat_xmit_v6"`
+	CalledIpVsSchedule            *ebpf.Program `ebpf:"called_ip_vs_schedule"`
+	CalledIpVsTunnelXmit          *ebpf.Program `ebpf:"called_ip_vs_tunnel_xmit"`
+	CalledIpgreXmit               *ebpf.Program `ebpf:"called_ipgre_xmit"`
+	CalledIpipRcv                 *ebpf.Program `ebpf:"called_ipip_rcv"`
+	CalledIptDoTable              *ebpf.Program `ebpf:"called_ipt_do_table"`
+	CalledIptunnelXmit            *ebpf.Program `ebpf:"called_iptunnel_xmit"`
+	CalledNfConntrackIn           *ebpf.Program `ebpf:"called_nf_conntrack_in"`
+	CalledNfHookSlow              *ebpf.Program `ebpf:"called_nf_hook_slow"`
+	CalledNfNatManipPkt           *ebpf.Program `ebpf:"called_nf_nat_manip_pkt"`
+	CalledNftDoChain              *ebpf.Program `ebpf:"called_nft_do_chain"`
+	CalledSkbConsumeUdp           *ebpf.Program `ebpf:"called_skb_consume_udp"`
+	CalledVxlanRcv                *ebpf.Program `ebpf:"called_vxlan_rcv"`
+	CalledVxlanXmit               *ebpf.Program `ebpf:"called_vxlan_xmit"`
+	ConsumeSkb                    *ebpf.Program `ebpf:"consume_skb"`
+	FunctionCalled                *ebpf.Program `ebpf:"function_called"`
+	FunctionReturned              *ebpf.Program `ebpf:"function_returned"`
+	FunctionsCalled               *ebpf.Program `ebpf:"functions_called"`
+	FunctionsReturned             *ebpf.Program `ebpf:"functions_returned"`
+	IcmpSend                      *ebpf.Program `ebpf:"icmp_send"`
+	KfreeSkb                      *ebpf.Program `ebpf:"kfree_skb"`
+	NetDevQueue                   *ebpf.Program `ebpf:"net_dev_queue"`
+	NetDevStartXmit               *ebpf.Program `ebpf:"net_dev_start_xmit"`
+	NetifReceiveSkb               *ebpf.Program `ebpf:"netif_receive_skb"`
+	NetifRx                       *ebpf.Program `ebpf:"netif_rx"`
+	NfEnter                       *ebpf.Program `ebpf:"nf_enter"`
+	NfLeave                       *ebpf.Program `ebpf:"nf_leave"`
+	QdiscEnqueue                  *ebpf.Program `ebpf:"qdisc_enqueue"`
+	ReturnedNeighEventSend        *ebpf.Program `ebpf:"returned___neigh_event_send"`
+	ReturnedNfConntrackConfirm    *ebpf.Program `ebpf:"returned___nf_conntrack_confirm"`
+	ReturnedUdpEnqueueScheduleSkb *ebpf.Program `ebpf:"returned___udp_enqueue_schedule_skb"`
+	ReturnedHandleResponse        *ebpf.Program `ebpf:"returned_handle_response"`
+	ReturnedIp6tDoTable           *ebpf.Program `ebpf:"returned_ip6t_do_table"`
+	ReturnedIpVsInHook            *ebpf.Program `ebpf:"returned_ip_vs_in_hook"`
+	ReturnedIpVsSchedule          *ebpf.Program `ebpf:"returned_ip_vs_schedule"`
+	ReturnedIptDoTable            *ebpf.Program `ebpf:"returned_ipt_do_table"`
+	ReturnedNfConntrackIn         *ebpf.Program `ebpf:"returned_nf_conntrack_in"`
+	ReturnedNfHookSlow            *ebpf.Program `ebpf:"returned_nf_hook_slow"`
+	ReturnedNfNatManipPkt         *ebpf.Program `ebpf:"returned_nf_nat_manip_pkt"`
+	ReturnedNftDoChain            *ebpf.Program `ebpf:"returned_nft_do_chain"`
+	SkDataReady                   *ebpf.Program `ebpf:"sk_data_ready"`
+	SkbCopyDatagramIovec          *ebpf.Program `ebpf:"skb_copy_datagram_iovec"`
+	SockRcvqueueFull              *ebpf.Program `ebpf:"sock_rcvqueue_full"`
+	TcEgress                      *ebpf.Program `ebpf:"tc_egress"`
+	TcIngress                     *ebpf.Program `ebpf:"tc_ingress"`
+	UdpFailQueueRcvSkb            *ebpf.Program `ebpf:"udp_fail_queue_rcv_skb"`
 }
 
 func (p *DnspathPrograms) Close() error {
 	return _DnspathClose(
+		p.CalledBrForward,
+		p.CalledNeighEventSend,
+		p.CalledNfConntrackConfirm,
+		p.CalledUdpEnqueueScheduleSkb,
+		p.CalledBrNfPreRouting,
+		p.CalledBrPassFrameUp,
+		p.CalledGeneveUdpEncapRecv,
+		p.CalledGeneveXmit,
+		p.CalledGreRcv,
+		p.CalledHandleResponse,
+		p.CalledIp6Forward,
+		p.CalledIp6Input,
+		p.CalledIp6Output,
+		p.CalledIp6RcvCore,
+		p.CalledIp6SendSkb,
+		p.CalledIp6TnlXmit,
+		p.CalledIp6tDoTable,
+		p.CalledIpError,
+		p.CalledIpForward,
+		p.CalledIpLocalDeliver,
+		p.CalledIpOutput,
+		p.CalledIpRcvCore,
+		p.CalledIpSendSkb,
+		p.CalledIpTunnelXmit,
+		p.CalledIpVsDrXmit,
+		p.CalledIpVsInHook,
+		p.CalledIpVsNatXmit,
+		p.CalledIpVsNatXmitV6,
+		p.CalledIpVsSchedule,
+		p.CalledIpVsTunnelXmit,
+		p.CalledIpgreXmit,
+		p.CalledIpipRcv,
+		p.CalledIptDoTable,
+		p.CalledIptunnelXmit,
+		p.CalledNfConntrackIn,
+		p.CalledNfHookSlow,
+		p.CalledNfNatManipPkt,
+		p.CalledNftDoChain,
+		p.CalledSkbConsumeUdp,
+		p.CalledVxlanRcv,
+		p.CalledVxlanXmit,
 		p.ConsumeSkb,
+		p.FunctionCalled,
+		p.FunctionReturned,
+		p.FunctionsCalled,
+		p.FunctionsReturned,
 		p.IcmpSend,
 		p.KfreeSkb,
 		p.NetDevQueue,
@@ -359,6 +758,19 @@ func (p *DnspathPrograms) Close() error {
 		p.NetifRx,
 		p.NfEnter,
 		p.NfLeave,
+		p.QdiscEnqueue,
+		p.ReturnedNeighEventSend,
+		p.ReturnedNfConntrackConfirm,
+		p.ReturnedUdpEnqueueScheduleSkb,
+		p.ReturnedHandleResponse,
+		p.ReturnedIp6tDoTable,
+		p.ReturnedIpVsInHook,
+		p.ReturnedIpVsSchedule,
+		p.ReturnedIptDoTable,
+		p.ReturnedNfConntrackIn,
+		p.ReturnedNfHookSlow,
+		p.ReturnedNfNatManipPkt,
+		p.ReturnedNftDoChain,
 		p.SkDataReady,
 		p.SkbCopyDatagramIovec,
 		p.SockRcvqueueFull,

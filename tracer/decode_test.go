@@ -28,7 +28,7 @@ func record(w gen.DnspathEvent, captured string) []byte {
 }
 
 func rawRecord(w gen.DnspathEvent, rest string) []byte {
-	return append(slices.Clone((*[wireSize]byte)(unsafe.Pointer(&w))[:]), rest...)
+	return append(slices.Clone((*[eventSize]byte)(unsafe.Pointer(&w))[:]), rest...)
 }
 
 func tuple4(src, dst string) gen.DnspathTuple {
@@ -58,10 +58,8 @@ func TestDecode(t *testing.T) {
 		want     *Event
 	}{
 		{"query", gen.DnspathEvent{
-			Time: 7, Packet: 8, Netns: 9, Ifindex: 10, Len: 60, Pid: 11, Mark: 12, DnsId: 13, DnsFlags: 0x100, DnsLen: 32, DnsOff: 28,
-			IpId: 14, Check: 15, CsumStart: 16, CsumOffset: 6, L4Off: 17, Cpu: 3, Flow: v4, Family: 4, Ttl: 64, IpSummed: 3,
-			CsumLevel: 1, Encapsulation: 1, Probe: uint8(gen.DnspathProbePROBE_NET_DEV_QUEUE), Dev: chars("eth0"), Comm: chars("dig"),
-			Flags: uint16(gen.DnspathEventFlagFLAG_NEW),
+			H:   gen.DnspathHead{Time: 7, Packet: 8, Netns: 9, Ifindex: 10, Pid: 11, Cpu: 3, IpSummed: 3, Probe: uint8(gen.DnspathProbePROBE_NET_DEV_QUEUE), Dev: chars("eth0"), Comm: chars("dig"), Flags: uint16(gen.DnspathEventFlagFLAG_NEW)},
+			Len: 60, Mark: 12, DnsId: 13, DnsFlags: 0x100, DnsLen: 32, DnsOff: 28, IpId: 14, Check: 15, CsumStart: 16, CsumOffset: 6, L4Off: 17, Flow: v4, Family: 4, Ttl: 64, CsumLevel: 1, Encapsulation: 1,
 		}, "packet", &Event{
 			Time: 7, Packet: 8, Probe: ProbeNetDevQueue, CPU: 3, NetNS: 9, Ifindex: 10, Dev: "eth0", Src: src, Dst: dst,
 			Len: 60, TTL: 64, IPID: 14, Mark: 12, PID: 11, Comm: "dig",
@@ -69,13 +67,14 @@ func TestDecode(t *testing.T) {
 			DNSID:    13, DNSFlags: 0x100, DNSLen: 32, DNSOffset: 28, Captured: []byte("packet"),
 		}},
 		{"IPv6", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Family: 6, Flow: tuple4("[2001:db8::1]:1024", "[2001:db8::53]:53"),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX)},
+			Family: 6, Flow: tuple4("[2001:db8::1]:1024", "[2001:db8::53]:53"),
 		}, "", &Event{
 			Probe: ProbeNetifRx, Src: netip.MustParseAddrPort("[2001:db8::1]:1024"), Dst: netip.MustParseAddrPort("[2001:db8::53]:53"),
 		}},
 		{"tunnel of another family", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NETIF_RECEIVE_SKB), Family: 4, Flow: v4, Tunnel: uint8(gen.DnspathTunnelTUNNEL_VXLAN), Vni: 4096,
-			OuterFamily: 6, Outer: tuple4("[2001:db8::1]:50741", "[2001:db8::2]:4789"), OuterTtl: 63, OuterCheck: 5,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RECEIVE_SKB)},
+			Family: 4, Flow: v4, Tunnel: uint8(gen.DnspathTunnelTUNNEL_VXLAN), Vni: 4096, OuterFamily: 6, Outer: tuple4("[2001:db8::1]:50741", "[2001:db8::2]:4789"), OuterTtl: 63, OuterCheck: 5,
 		}, "", &Event{
 			Probe: ProbeNetifReceiveSkb, Src: src, Dst: dst, Checksum: Checksum{Outer: 5},
 			Tunnel: &Tunnel{
@@ -84,53 +83,64 @@ func TestDecode(t *testing.T) {
 			},
 		}},
 		{"conntrack", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NET_DEV_START_XMIT), Family: 4, Flow: v4, Flags: uint16(gen.DnspathEventFlagFLAG_CONNTRACK),
-			CtFamily: 4, CtInfo: 2, CtStatus: 0x30, CtOrig: v4, CtReply: tuple4("10.244.2.53:53", "10.244.1.10:41522"),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NET_DEV_START_XMIT), Flags: uint16(gen.DnspathEventFlagFLAG_CONNTRACK)},
+			Family: 4, Flow: v4, CtFamily: 4, CtInfo: 2, CtStatus: 0x30, CtOrig: v4, CtReply: tuple4("10.244.2.53:53", "10.244.1.10:41522"),
 		}, "", &Event{
 			Probe: ProbeNetDevStartXmit, Src: src, Dst: dst,
 			CT: &Conntrack{Info: 2, Status: 0x30, Orig: Flow{src, dst}, Reply: Flow{backend, src}},
 		}},
 		{"conntrack without its flag", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NET_DEV_START_XMIT), Family: 4, Flow: v4, CtFamily: 4, CtOrig: v4,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NET_DEV_START_XMIT)},
+			Family: 4, Flow: v4, CtFamily: 4, CtOrig: v4,
 		}, "", &Event{Probe: ProbeNetDevStartXmit, Src: src, Dst: dst}},
 		{"all flags", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_TC_INGRESS), Family: 4, Flow: v4,
-			Flags: uint16(gen.DnspathEventFlagFLAG_QR | gen.DnspathEventFlagFLAG_SHORT_DNS | gen.DnspathEventFlagFLAG_NONLINEAR |
-				gen.DnspathEventFlagFLAG_FRAGMENT | gen.DnspathEventFlagFLAG_UNTRACKED | gen.DnspathEventFlagFLAG_LOCAL),
+			H: gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_TC_INGRESS), Flags: uint16(gen.DnspathEventFlagFLAG_QR | gen.DnspathEventFlagFLAG_SHORT_DNS | gen.DnspathEventFlagFLAG_NONLINEAR |
+				gen.DnspathEventFlagFLAG_FRAGMENT | gen.DnspathEventFlagFLAG_UNTRACKED | gen.DnspathEventFlagFLAG_LOCAL)},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeTCIngress, Src: src, Dst: dst, Response: true, Local: true, Short: true, Nonlinear: true, Fragment: true, NoTrack: true}},
 		{"in a hook", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Family: 4, Flow: v4, Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK)},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, Hook: HookForward}},
 		{"out of a hook", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NF_LEAVE), Family: 4, Flow: v4, Hook: 4,
-			Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK | gen.DnspathEventFlagFLAG_HOOK_LEFT),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_LEAVE), Hook: 4, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK | gen.DnspathEventFlagFLAG_HOOK_LEFT)},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNFLeave, Src: src, Dst: dst, Hook: HookPostrouting, HookLeft: true}},
 		{"hook without its flag", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NET_DEV_QUEUE), Family: 4, Flow: v4, Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_HOOK_LEFT),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NET_DEV_QUEUE), Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_HOOK_LEFT)},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNetDevQueue, Src: src, Dst: dst}},
 		{"hook that does not exist", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Family: 4, Flow: v4, Hook: 200, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Hook: 200, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK)},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst}},
 		{"dropped", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_KFREE_SKB), Family: 4, Flow: v4, Location: 0xabc, Reason: 8,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_KFREE_SKB)},
+			Family: 4, Flow: v4, Location: 0xabc, Reason: 8,
 		}, "", &Event{Probe: ProbeKfreeSkb, Src: src, Dst: dst, Freed: &Freed{Reason: "REASON_8", Function: "function_abc", Location: 0xabc}}},
 		{"dropped without a reason", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_KFREE_SKB), Family: 4, Flow: v4, Location: 0xabc,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_KFREE_SKB)},
+			Family: 4, Flow: v4, Location: 0xabc,
 		}, "", &Event{Probe: ProbeKfreeSkb, Src: src, Dst: dst, Freed: &Freed{Function: "function_abc", Location: 0xabc}}},
 		{"consumed", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_CONSUME_SKB), Family: 4, Flow: v4, Location: 0xabc, Reason: 8,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_CONSUME_SKB)},
+			Family: 4, Flow: v4, Location: 0xabc, Reason: 8,
 		}, "", &Event{Probe: ProbeConsumeSkb, Src: src, Dst: dst, Freed: &Freed{Function: "function_abc", Location: 0xabc}}},
 		{"ICMP", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_ICMP_SEND), Family: 4, Flow: v4, IcmpType: 3, IcmpCode: 1,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_ICMP_SEND)},
+			Family: 4, Flow: v4, IcmpType: 3, IcmpCode: 1,
 		}, "", &Event{Probe: ProbeICMPSend, Src: src, Dst: dst, ICMP: &ICMP{3, 1}}},
 		{"socket full", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB), Family: 4, Flow: v4, Rc: -12,
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB), Ret: -12},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeUDPFail, Src: src, Dst: dst, Errno: 12}},
 		{"names without an end", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Family: 4, Flow: v4, Dev: chars("abcdefghijklmnop"), Comm: chars("\xff\x1b[31m\nredredredred"),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Dev: chars("abcdefghijklmnop"), Comm: chars("\xff\x1b[31m\nredredredred")},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNetifRx, Src: src, Dst: dst, Dev: "abcdefghijklmnop", Comm: "\xff\x1b[31m\nredredred"}},
 		{"names with rubbish after their end", gen.DnspathEvent{
-			Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Family: 4, Flow: v4, Dev: chars("lo\x00th0"), Comm: chars("\x00dig"),
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Dev: chars("lo\x00th0"), Comm: chars("\x00dig")},
+			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeNetifRx, Src: src, Dst: dst, Dev: "lo"}},
 	}
 	d := NewDecoder(fakeResolver{})
@@ -150,16 +160,16 @@ func TestDecode(t *testing.T) {
 }
 
 func TestDecodeMalformed(t *testing.T) {
-	good := gen.DnspathEvent{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Family: 4, CapLen: 4}
+	good := gen.DnspathEvent{H: gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX)}, Family: 4, CapLen: 4}
 	unknown, newer := good, good
-	unknown.Probe, newer.Probe = 0, uint8(gen.DnspathProbePROBE_MAX)
+	unknown.H.Probe, newer.H.Probe = 0, uint8(gen.DnspathProbePROBE_MAX)
 	tests := []struct {
 		name   string
 		record []byte
 		says   string
 	}{
 		{"empty", nil, "0 bytes"},
-		{"too short", rawRecord(good, "")[:wireSize-1], fmt.Sprintf("want %d at least", wireSize)},
+		{"too short", rawRecord(good, "")[:eventSize-1], fmt.Sprintf("want %d at least", eventSize)},
 		{"nothing captured", rawRecord(good, ""), "4 captured bytes announced, 0 there"},
 		{"less captured than announced", rawRecord(good, "abc"), "4 captured bytes announced, 3 there"},
 		{"unknown probe", rawRecord(unknown, "abcd"), "unknown probe 0"},
@@ -177,7 +187,7 @@ func TestDecodeMalformed(t *testing.T) {
 
 // TestDecodeCopies holds that an event outlives its record.
 func TestDecodeCopies(t *testing.T) {
-	r := record(gen.DnspathEvent{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Dev: chars("eth0")}, "packet")
+	r := record(gen.DnspathEvent{H: gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Dev: chars("eth0")}}, "packet")
 	r = append(r, "beyond"...) // room that the kernel reserved and did not use
 	e, err := NewDecoder(fakeResolver{}).Decode(r)
 	if err != nil {
@@ -194,7 +204,7 @@ func TestDecodeForgets(t *testing.T) {
 	d := NewDecoder(fakeResolver{})
 	for i := range 2*maxStrings + 1 {
 		name := fmt.Sprintf("p%d", i)
-		e, err := d.Decode(record(gen.DnspathEvent{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Comm: chars(name)}, ""))
+		e, err := d.Decode(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Comm: chars(name)}}, ""))
 		if err != nil || e.Comm != name {
 			t.Fatalf("name %q, error %v, want %q", e.Comm, err, name)
 		}
@@ -206,10 +216,10 @@ func TestDecodeForgets(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for probe := range uint8(gen.DnspathProbePROBE_MAX) + 1 {
-		f.Add(record(gen.DnspathEvent{Probe: probe, Family: 4, Flags: 0xffff, DnsOff: 2, DnsLen: 40, Tunnel: 1, Rc: -12}, "captured"))
+		f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: probe, Flags: 0xffff, Ret: -12}, Family: 4, DnsOff: 2, DnsLen: 40, Tunnel: 1}, "captured"))
 	}
-	f.Add(rawRecord(gen.DnspathEvent{Probe: 1, CapLen: 0xffff}, ""))
-	f.Add(record(gen.DnspathEvent{Probe: 1, Time: 1<<64 - 1}, ""))
+	f.Add(rawRecord(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1}, CapLen: 0xffff}, ""))
+	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1, Time: 1<<64 - 1}}, ""))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := NewDecoder(fakeResolver{}).Decode(data)
@@ -219,7 +229,7 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if e.Time != binary.NativeEndian.Uint64(data) || len(e.Captured) > len(data)-wireSize {
+		if e.Time != binary.NativeEndian.Uint64(data) || len(e.Captured) > len(data)-eventSize {
 			t.Errorf("time %d, %d bytes captured of a record of %d", e.Time, len(e.Captured), len(data))
 		}
 		if len(e.Dev) > 16 || len(e.Comm) > 16 || strings.ContainsRune(e.Dev+e.Comm, 0) {

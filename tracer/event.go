@@ -10,6 +10,7 @@ type Event struct {
 	Time     uint64         `json:"t_ns"`                    // ns, CLOCK_MONOTONIC of the node
 	Packet   uint64         `json:"packet,omitempty,string"` // constant while the kernel keeps the packet's buffer; 0 unknown
 	Probe    Probe          `json:"probe"`
+	Step     bool           `json:"step,omitempty"` // its headers are those of the packet's event before; what they say is absent here
 	CPU      uint16         `json:"cpu"`
 	NetNS    uint32         `json:"netns,omitempty"` // inode of the network namespace; 0 unknown
 	Ifindex  uint32         `json:"ifindex,omitempty"`
@@ -25,11 +26,16 @@ type Event struct {
 	NoTrack  bool           `json:"notrack,omitempty"` // skb->_nfct says untracked
 	Hook     Hook           `json:"hook,omitempty"`    // netfilter hook that the packet entered last in this namespace
 	HookLeft bool           `json:"hook_left,omitempty"`
-	Freed    *Freed         `json:"freed,omitempty"` // kfree_skb, consume_skb
-	ICMP     *ICMP          `json:"icmp,omitempty"`  // icmp_send
-	Errno    int            `json:"errno,omitempty"` // udp_fail_queue_rcv_skb: positive
-	PID      uint32         `json:"pid,omitempty"`   // of the process that sends or reads it; 0 unknown
-	Comm     string         `json:"comm,omitempty"`  // its name: any bytes
+	Verdict  Verdict        `json:"verdict,omitempty"`  // of a function that has returned
+	Table    *Table         `json:"table,omitempty"`    // of netfilter, that the function went through
+	Route    *Route         `json:"route,omitempty"`    // that the packet holds
+	Waits    *Neighbour     `json:"waits,omitempty"`    // for this neighbour's address
+	State    string         `json:"ct_state,omitempty"` // after nf_conntrack_in: new, established, reply, related, untracked, invalid
+	Freed    *Freed         `json:"freed,omitempty"`    // kfree_skb, consume_skb
+	ICMP     *ICMP          `json:"icmp,omitempty"`     // icmp_send
+	Errno    int            `json:"errno,omitempty"`    // udp_fail_queue_rcv_skb: positive
+	PID      uint32         `json:"pid,omitempty"`      // of the process that sends or reads it; 0 unknown
+	Comm     string         `json:"comm,omitempty"`     // its name: any bytes
 	Checksum Checksum       `json:"checksum"`
 
 	DNSID     uint16 `json:"dns_id"`
@@ -49,9 +55,9 @@ type Event struct {
 
 // Tunnel is the header around an encapsulated packet.
 type Tunnel struct {
-	Kind string         `json:"kind"` // "vxlan"
-	VNI  uint32         `json:"vni"`
-	Src  netip.AddrPort `json:"src"`
+	Kind string         `json:"kind"`          // vxlan, geneve, gre; ipip, sit, ip6tnl: nothing but an outer IP header
+	VNI  uint32         `json:"vni,omitempty"` // GRE: its key
+	Src  netip.AddrPort `json:"src"`           // port 0 where there is none
 	Dst  netip.AddrPort `json:"dst"`
 	TTL  uint8          `json:"-"`
 }
@@ -69,6 +75,54 @@ type Conntrack struct {
 type Flow struct {
 	Src netip.AddrPort `json:"src"`
 	Dst netip.AddrPort `json:"dst"`
+}
+
+// Verdict is what a function that has returned made of the packet.
+type Verdict string
+
+// The verdicts: netfilter's; of others, whether all went well.
+const (
+	VerdictAccept Verdict = "accept"
+	VerdictDrop   Verdict = "drop"
+	VerdictStolen Verdict = "stolen" // it went on elsewhere
+	VerdictQueue  Verdict = "queue"  // to a process (NFQUEUE)
+	VerdictRepeat Verdict = "repeat"
+	VerdictOK     Verdict = "ok"
+	VerdictFailed Verdict = "failed"
+)
+
+// Table is a table of iptables, or a base chain of nftables.
+type Table struct {
+	Tool   string `json:"tool"`             // iptables, ip6tables, nftables
+	Family string `json:"family,omitempty"` // of nftables: ip, ip6, inet, bridge, netdev
+	Name   string `json:"name,omitempty"`   // empty where the kernel's types don't tell
+	Chain  string `json:"chain,omitempty"`  // of nftables
+}
+
+// String names the table as its tool does.
+func (t *Table) String() string {
+	s := t.Tool
+	for _, part := range []string{t.Family, t.Name, t.Chain} {
+		if part != "" {
+			s += " " + part
+		}
+	}
+	return s
+}
+
+// Route is where a packet's routing entry leads.
+type Route struct {
+	Dev     string     `json:"dev,omitempty"`
+	Ifindex uint32     `json:"ifindex,omitempty"`
+	Gateway netip.Addr `json:"gateway,omitzero"` // invalid: the destination itself is the next hop
+	Errno   int        `json:"errno,omitempty"`  // positive: it leads nowhere
+}
+
+// Neighbour is a next hop whose link-layer address is not known.
+type Neighbour struct {
+	Addr  netip.Addr `json:"addr"`
+	Dev   string     `json:"dev"`
+	State string     `json:"state"` // as ip neigh shows it
 }
 
 // Freed says where the kernel let go of a packet.
@@ -131,4 +185,26 @@ const (
 	ProbeICMPSend        Probe = "icmp_send"
 	ProbeKfreeSkb        Probe = "kfree_skb"
 	ProbeConsumeSkb      Probe = "consume_skb"
+	ProbeQdiscEnqueue    Probe = "qdisc_enqueue"
+
+	// Of the functions, those that are not like all others; see kernel.Hops.
+	ProbeIPSendSkb    Probe = "ip_send_skb"
+	ProbeIP6SendSkb   Probe = "ip6_send_skb"
+	ProbeBrNF         Probe = "br_nf_pre_routing"
+	ProbeNFHookSlow   Probe = "nf_hook_slow"
+	ProbeConntrackIn  Probe = "nf_conntrack_in"
+	ProbeIPTDoTable   Probe = "ipt_do_table"
+	ProbeIP6TDoTable  Probe = "ip6t_do_table"
+	ProbeNFTDoChain   Probe = "nft_do_chain"
+	ProbeNATManip     Probe = "nf_nat_manip_pkt"
+	ProbeConfirm      Probe = "__nf_conntrack_confirm"
+	ProbeIPVSSchedule Probe = "ip_vs_schedule"
+	ProbeIPVSNat      Probe = "ip_vs_nat_xmit"
+	ProbeIPVSNat6     Probe = "ip_vs_nat_xmit_v6"
+	ProbeIPVSReply    Probe = "handle_response"
+	ProbeDeliver      Probe = "ip_local_deliver"
+	ProbeDeliver6     Probe = "ip6_input"
+	ProbeNeighbour    Probe = "__neigh_event_send"
+	ProbeUDPEnqueue   Probe = "__udp_enqueue_schedule_skb"
+	ProbeUDPConsume   Probe = "skb_consume_udp"
 )

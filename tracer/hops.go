@@ -17,6 +17,9 @@ type hopBuilder struct {
 func buildHops(events []*Event, response bool) []Hop {
 	b := &hopBuilder{response: response, hops: make([]Hop, 0, len(events))}
 	for i, e := range events {
+		if e.Probe == ProbeNATManip && e.Step {
+			continue // it was called, and changed nothing
+		}
 		read, inferred := readAt(events, i)
 		if !read && (e.Probe == ProbeRead || e.Probe == ProbeConsumeSkb && !freedSilently(e)) {
 			continue // the normal end of a packet, or of a copy that somebody else was reading
@@ -46,11 +49,56 @@ func (b *hopBuilder) add(e *Event, h Hop) {
 		h.Src, h.Dst = b.hops[n-1].Src, b.hops[n-1].Dst // not read anew: bpf/emit.h, queued()
 	} else if n > 0 {
 		h.Change = b.change(&b.hops[n-1], e)
+		b.hops[n-1].claim(&h)
+	}
+	if h.Drop != nil && h.Drop.By == nil {
+		h.Drop.By = b.refused(&h)
 	}
 	if h.Layer == "device" && h.Name == "rx" {
 		b.entered = append(b.entered, e.NetNS)
 	}
 	b.hops = append(b.hops, h)
+}
+
+// claim moves the change that shows at next to h, if h is the function that
+// makes such changes and ends when the packet has gone on: IPVS that translates
+// and sends, a tunnel that wraps up or unpacks.
+func (h *Hop) claim(next *Hop) {
+	c := next.Change
+	switch {
+	case c == nil:
+		return
+	case h.Probe == ProbeIPVSNat || h.Probe == ProbeIPVSNat6:
+		for ; c != nil; c = c.Also {
+			c.Hook, c.HookHow, c.By = h.Hook, HowSeen, &By{Name: "IPVS", How: HowSeen}
+		}
+		h.Src, h.Dst = next.Src, next.Dst
+	case h.Layer == "tunnel" && c.Also == nil && (c.Kind == ChangeEncap || c.Kind == ChangeDecap):
+		h.Tunnel = next.Tunnel
+	default:
+		return
+	}
+	h.Change, next.Change = both(h.Change, next.Change), nil
+}
+
+// refused returns whose verdict a drop in netfilter was, if the last function
+// before it was seen to refuse the packet.
+func (b *hopBuilder) refused(drop *Hop) *By {
+	for _, h := range slices.Backward(b.hops) {
+		switch {
+		case h.NetNS != drop.NetNS || h.Layer != "netfilter" && h.Layer != "ipvs":
+			return nil
+		case h.Verdict != VerdictDrop || h.Probe == ProbeNFHookSlow:
+		case h.Table != nil:
+			return &By{Name: h.Table.String() + " " + string(h.Hook), How: HowSeen}
+		case h.Probe == ProbeConfirm:
+			drop.Drop.Confirm, drop.Drop.Hook = true, h.Hook
+			return &By{Name: "conntrack's confirmation", How: HowSeen}
+		default:
+			return &By{Name: h.Name, How: HowSeen}
+		}
+	}
+	return nil
 }
 
 // merge adds e, which alone would be h, to the last hop if it is another view
@@ -86,6 +134,11 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 			}
 			return true
 		}
+	case ProbeNFHookSlow:
+		if e.Verdict != "" && last.Probe == e.Probe && last.Hook == e.Hook && samePlace { // it has returned
+			last.Verdict = e.Verdict
+			return true
+		}
 	case ProbeRcvqueueFull:
 		return last.Name == "socket-full"
 	case ProbeKfreeSkb:
@@ -118,14 +171,20 @@ func hopOf(e *Event) Hop {
 		Probe: e.Probe, Time: e.Time, NetNS: e.NetNS, Ifindex: e.Ifindex, Dev: e.Dev,
 		Src: e.Src, Dst: e.Dst, Len: e.Len, TTL: e.TTL, Tunnel: e.Tunnel,
 		ICMP: e.ICMP, PID: e.PID, Comm: e.Comm, Checksum: e.Checksum,
+		Verdict: e.Verdict, Table: e.Table, State: e.State, Route: e.Route, Waits: e.Waits,
 	}
 	row := rows[e.Probe]
 	h.Name, h.Layer = row.Name, row.Layer
+	if row.Layer == "netfilter" || row.Layer == "ipvs" {
+		h.Hook = e.Hook
+	}
 	switch e.Probe {
 	case ProbeNetDevQueue:
 		h.Queued = true
-	case ProbeNFEnter, ProbeNFLeave:
-		h.Hook = e.Hook
+	case ProbeUDPEnqueue:
+		if e.Verdict == VerdictFailed {
+			h.Name, h.Drop = "socket-full", &Drop{Errno: e.Errno}
+		}
 	case ProbeUDPFail, ProbeRcvqueueFull:
 		h.Drop = &Drop{Errno: e.Errno}
 	case ProbeKfreeSkb, ProbeConsumeSkb:
@@ -188,8 +247,10 @@ func (b *hopBuilder) change(last *Hop, e *Event) *Change {
 func (b *hopBuilder) nat(kind ChangeKind, from, to netip.AddrPort, e *Event) *Change {
 	c := &Change{Kind: kind, From: from, To: to, Conntrack: e.CT != nil && e.Tunnel == nil && translates(e.CT, from, to)}
 	switch {
-	case e.Probe == ProbeNFLeave:
+	case e.Probe == ProbeNFLeave, e.Probe == ProbeNATManip:
 		c.Hook, c.HookHow = e.Hook, HowSeen
+	case e.Probe == ProbeIPVSReply:
+		c.Hook, c.HookHow, c.By = e.Hook, HowSeen, &By{Name: "IPVS", How: HowSeen}
 	case !c.Conntrack: // not netfilter's doing, as far as we know
 	case (kind == ChangeSNAT || kind == ChangeUnDNAT) && rows[e.Probe].Layer != "device":
 		c.Hook, c.HookHow = HookInput, HowInferred // it stays here

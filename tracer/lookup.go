@@ -54,8 +54,8 @@ type Leg struct {
 // Hop is what happened at one place on a packet's way, with what changed since
 // the hop before.
 type Hop struct {
-	Name    string // tx, rx, hook, nat, tc-ingress, tc-egress, read, socket-full, icmp, drop, free
-	Layer   string // device, tc, netfilter, socket, ip, end
+	Name    string // as in the table of hops: kernel.Hops
+	Layer   string // socket, bridge, ip, netfilter, ipvs, tunnel, device, tc, end
 	Probe   Probe  // the first that saw it
 	Time    uint64
 	NetNS   uint32
@@ -72,6 +72,12 @@ type Hop struct {
 	ICMP    *ICMP
 	PID     uint32 // of the process that sent or read it
 	Comm    string
+
+	Verdict Verdict    // of a function
+	Table   *Table     // of a function of netfilter
+	State   string     // of conntrack; see Event
+	Route   *Route     // that the packet holds; the port that a bridge chose
+	Waits   *Neighbour // whose address is not known yet
 
 	Checksum Checksum
 	Queued   bool // tx: handed to the device, not seen to reach its driver
@@ -107,7 +113,15 @@ type Change struct {
 	HookHow   string         // how Hook is known
 	Conntrack bool           // a conntrack entry with just these addresses belongs to the packet
 	Tunnel    *Tunnel        // of encap and decap
+	By        *By
 	Also      *Change
+}
+
+// By is who did something to a packet.
+type By struct {
+	Name string // such as "iptables filter FORWARD", "IPVS"
+	Rule string // its text; empty if unknown
+	How  string // HowSeen, HowInferred
 }
 
 // Drop is the end of a packet.
@@ -117,6 +131,7 @@ type Drop struct {
 	Hook     Hook   // the netfilter hook that the packet was in; empty if none is known
 	Confirm  bool   // it had passed all of the hook's rules: conntrack's confirmation is what is left
 	Errno    int    // of a full socket
+	By       *By    // whose verdict it was; nil if unknown
 }
 
 // leg returns the events' way as hops; see buildHops.

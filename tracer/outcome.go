@@ -82,8 +82,8 @@ func (l *lookupState) setPeers(out *Lookup) {
 	}
 	for _, leg := range l.legs {
 		for _, e := range leg.events {
-			read := e.Probe == ProbeRead || e.Freed != nil && readers[e.Freed.Function]
-			sent := e.Probe == ProbeNetDevQueue
+			read := e.Probe == ProbeRead || e.Probe == ProbeUDPConsume || e.Freed != nil && readers[e.Freed.Function]
+			sent := e.Probe == ProbeNetDevQueue || e.Probe == ProbeIPSendSkb || e.Probe == ProbeIP6SendSkb
 			// A read at the client's end is certain; who sent the query is what the kernel said first.
 			if e.PID != 0 && e.NetNS == out.NetNS && out.NetNS != 0 && (leg.response && read || !leg.response && sent && out.PID == 0) {
 				out.PID, out.Comm = e.PID, e.Comm
@@ -230,7 +230,9 @@ func (l *legState) wasRead() bool {
 }
 
 func (l *legState) wasQueued() bool {
-	return slices.ContainsFunc(l.events, func(e *Event) bool { return e.Probe == ProbeSkDataReady })
+	return slices.ContainsFunc(l.events, func(e *Event) bool {
+		return e.Probe == ProbeSkDataReady || e.Probe == ProbeUDPEnqueue && e.Verdict == VerdictOK
+	})
 }
 
 // rejection returns the ICMP error "destination unreachable" that this node

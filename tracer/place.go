@@ -57,6 +57,13 @@ func (c *Correlator) place(e *Event) {
 		return
 	}
 	leg := c.packets[e.Packet]
+	if e.Step {
+		if leg == nil { // it was never on its way
+			c.count.Stragglers++
+			return
+		}
+		e = leg.whole(e)
+	}
 	if e.Packet == 0 || leg == nil || leg.response != e.Response || leg.again(e) {
 		message := messageOf(e)
 		leg = c.find(e, message)
@@ -65,6 +72,24 @@ func (c *Correlator) place(e *Event) {
 		}
 	}
 	c.extend(leg, e)
+}
+
+// whole returns a copy of a step with what it shares with the event before it
+// of the same packet.
+func (l *legState) whole(e *Event) *Event {
+	last := l.events[len(l.events)-1]
+	for _, old := range slices.Backward(l.events) {
+		if old.Packet == e.Packet {
+			last = old
+			break
+		}
+	}
+	w := *e
+	w.Src, w.Dst, w.Len, w.TTL, w.IPID, w.Tunnel = last.Src, last.Dst, last.Len, last.TTL, last.IPID, last.Tunnel
+	w.DNSID, w.DNSFlags, w.DNSLen, w.Response, w.Local = last.DNSID, last.DNSFlags, last.DNSLen, last.Response, last.Local
+	w.Checksum = last.Checksum
+	w.Checksum.Summed = e.Checksum.Summed
+	return &w
 }
 
 // messageOf reads the DNS message that e captured, or returns nil.
@@ -99,7 +124,7 @@ func (c *Correlator) find(e *Event, m *Message) *legState {
 		}
 	}
 	if l == nil {
-		if e.Freed != nil || e.Probe == ProbeRead {
+		if e.Freed != nil || e.Probe == ProbeRead || e.Probe == ProbeUDPConsume {
 			return nil
 		}
 		if e.Response && c.answered.has(flowOf(e, Flow{e.Src, e.Dst})) {
@@ -164,7 +189,7 @@ func (l *lookupState) continued(e *Event) *legState {
 func (l *legState) again(e *Event) bool {
 	switch e.Probe {
 	case ProbeNetDevQueue, ProbeNetifRx, ProbeNetifReceiveSkb:
-	case ProbeNFEnter:
+	case ProbeNFEnter, ProbeNFHookSlow:
 		if e.Hook != HookOutput {
 			return false
 		}
@@ -172,7 +197,7 @@ func (l *legState) again(e *Event) bool {
 		return false
 	}
 	return slices.ContainsFunc(l.events, func(old *Event) bool {
-		return old.Probe == e.Probe && old.NetNS == e.NetNS && old.Ifindex == e.Ifindex && old.Hook == e.Hook &&
+		return old.Probe == e.Probe && old.Verdict == e.Verdict && old.NetNS == e.NetNS && old.Ifindex == e.Ifindex && old.Hook == e.Hook &&
 			old.TTL == e.TTL && old.Dst == e.Dst && (old.Tunnel == nil) == (e.Tunnel == nil)
 	})
 }

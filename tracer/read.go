@@ -23,6 +23,8 @@ func readAt(events []*Event, i int) (read, inferred bool) {
 	case e.Probe == ProbeRead || e.Probe == ProbeConsumeSkb && deferred[e.Freed.Function]:
 		delivered, sure := deliveredBefore(events, i)
 		return delivered, e.Probe != ProbeRead || !sure
+	case e.Probe == ProbeUDPConsume:
+		return true, false
 	case e.Probe == ProbeConsumeSkb:
 		return readers[e.Freed.Function], false
 	}
@@ -35,12 +37,17 @@ func readAt(events []*Event, i int) (read, inferred bool) {
 func deliveredBefore(events []*Event, i int) (delivered, sure bool) {
 	for i--; i >= 0; i-- {
 		switch events[i].Probe {
-		case ProbeSkDataReady:
+		case ProbeSkDataReady, ProbeDeliver, ProbeDeliver6:
 			return true, true
+		case ProbeUDPEnqueue:
+			return events[i].Verdict == VerdictOK, true
 		case ProbeNFEnter, ProbeNFLeave:
 			return events[i].Hook == HookInput, true
 		case ProbeConsumeSkb, ProbeRead: // of a copy
 		default:
+			if events[i].Step {
+				continue
+			}
 			return events[i].Probe == ProbeNetifRx || events[i].Probe == ProbeNetifReceiveSkb, false
 		}
 	}

@@ -27,16 +27,33 @@ const (
 	MaxNetNS = kernel.MaxNetNS
 )
 
+// Backend is a way to probe kernel functions, Netfilter whether to attach to
+// netfilter's hooks; see package kernel.
+type (
+	Backend   = kernel.Backend
+	Netfilter = kernel.Netfilter
+)
+
+// Values of Netfilter.
+const (
+	NetfilterOff  = kernel.NetfilterOff
+	NetfilterOn   = kernel.NetfilterOn
+	NetfilterAuto = kernel.NetfilterAuto
+)
+
 // Options select what a Tracer observes. The zero value observes DNS on UDP
 // port 53 in all network namespaces by tracepoints alone.
 type Options struct {
-	Ports      []uint16      // UDP ports of DNS; nil is 53
-	VXLANPorts []uint16      // nil is 4789 and 8472
-	NetNS      []uint32      // inodes of the only namespaces to observe; nil is all
-	Netfilter  bool          // attach to netfilter hooks, which are in the packets' way: they accept, always
-	TC         []string      // attach to the tc hooks of devices with these names (path.Match patterns)
-	RingSize   int           // bytes between kernel and user space, a power of two; 0 is 8 MiB
-	Timeout    time.Duration // a lookup without an answer for so long is lost; 0 is 5 s
+	Ports       []uint16      // UDP ports of DNS; nil is 53
+	VXLANPorts  []uint16      // nil is 4789 and 8472
+	NetNS       []uint32      // inodes of the only namespaces to observe; nil is all
+	GenevePorts []uint16      // nil is 6081
+	Backend     Backend       // how kernel functions are probed
+	Netfilter   Netfilter     // attach to netfilter hooks, which are in the packets' way: they accept, always
+	BTF         string        // file with the kernel's types; "" is the kernel's own
+	TC          []string      // attach to the tc hooks of devices with these names (path.Match patterns)
+	RingSize    int           // bytes between kernel and user space, a power of two; 0 is 8 MiB
+	Timeout     time.Duration // a lookup without an answer for so long is lost; 0 is 5 s
 }
 
 // ProbeStatus is a row of the table of hops: what is observed, and how.
@@ -77,6 +94,7 @@ func (s *Stats) LostTotal() uint64 {
 func Open(opts Options) (*Tracer, error) {
 	session, err := kernel.Open(kernel.Options{
 		Ports: opts.Ports, VXLANPorts: opts.VXLANPorts, NetNS: opts.NetNS,
+		GenevePorts: opts.GenevePorts, Backend: opts.Backend, BTF: opts.BTF,
 		Netfilter: opts.Netfilter, TCX: len(opts.TC) > 0, RingSize: opts.RingSize,
 	})
 	if err != nil {
@@ -278,7 +296,7 @@ func (r *runner) publish() {
 func (t *Tracer) sync() {
 	err := t.names.Refresh()
 	live := t.namespaces()
-	err = errors.Join(err, t.session.SyncNetfilter(live), t.session.SyncTCX(live, t.opts.TC))
+	err = errors.Join(err, t.session.SyncFunctions(), t.session.SyncNetfilter(live), t.session.SyncTCX(live, t.opts.TC))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats.Namespaces, t.stats.Err = len(live), err

@@ -11,25 +11,32 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/names"
 	"github.com/dnspath/dnspath/tracer"
 )
 
 // observeFlags are those that say what to observe, shared by the verbs that do.
 type observeFlags struct {
-	ports      []string
-	vxlanPorts []string
-	netns      []string
-	nfHooks    string
-	passive    bool
-	tc         []string
-	ringSize   string
+	ports       []string
+	vxlanPorts  []string
+	genevePorts []string
+	backend     string
+	btf         string
+	netns       []string
+	nfHooks     string
+	passive     bool
+	tc          []string
+	ringSize    string
 }
 
 func (o *observeFlags) register(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.ports, "port", nil, "UDP `port` of DNS, repeatable (default 53)")
 	fs.StringSliceVar(&o.vxlanPorts, "vxlan-port", nil, "UDP `port` of VXLAN, repeatable (default 4789,8472)")
+	fs.StringSliceVar(&o.genevePorts, "geneve-port", nil, "UDP `port` of Geneve, repeatable (default 6081)")
 	fs.StringArrayVar(&o.netns, "netns", nil, "observe this network `namespace` alone: a name, path, PID, inode, pod or \"host\"; repeatable")
+	fs.StringVar(&o.backend, "backend", "auto", "`way` to probe kernel functions: kprobe-multi, kprobe, fentry, tracepoint (not at all), or auto, the first of them that the kernel allows")
+	fs.StringVar(&o.btf, "btf", "", "`file` with the kernel's types (BTF), for a kernel that does not have its own")
 	fs.StringVar(&o.nfHooks, "nf-hooks", "auto", "`mode`: attach to the netfilter hooks of each namespace, where every packet is accepted: on, off, or auto, which is on unless function probes see the hooks")
 	fs.BoolVar(&o.passive, "passive", false, "attach to tracepoints alone: nothing of dnspath is in a packet's way")
 	fs.StringSliceVar(&o.tc, "tc", nil, "attach to the tc hooks of `devices` with these names (* matches any), repeatable; without names, of all")
@@ -47,6 +54,13 @@ func (o *observeFlags) options() (tracer.Options, error) {
 	if opts.VXLANPorts, err = parsePorts("--vxlan-port", o.vxlanPorts); err != nil {
 		return opts, err
 	}
+	if opts.GenevePorts, err = parsePorts("--geneve-port", o.genevePorts); err != nil {
+		return opts, err
+	}
+	if opts.Backend, err = o.parseBackend(); err != nil {
+		return opts, err
+	}
+	opts.BTF = o.btf
 	if opts.RingSize, err = parseRingSize(o.ringSize); err != nil {
 		return opts, err
 	}
@@ -57,17 +71,36 @@ func (o *observeFlags) options() (tracer.Options, error) {
 	}
 	opts.TC = o.tc
 	switch o.nfHooks {
-	case "auto", "on":
-		opts.Netfilter = !o.passive
+	case "auto":
+		opts.Netfilter = tracer.NetfilterAuto
+	case "on":
+		opts.Netfilter = tracer.NetfilterOn
 	case "off":
 	default:
 		return opts, usagef("--nf-hooks: %q is none of on, off, auto", o.nfHooks)
 	}
-	if o.passive && (o.nfHooks == "on" || len(o.tc) > 0) {
-		return opts, usagef("--passive promises tracepoints alone: it does not go with --nf-hooks on or --tc")
+	if o.passive {
+		if o.nfHooks == "on" || len(o.tc) > 0 || o.backend != "auto" && o.backend != "tracepoint" {
+			return opts, usagef("--passive promises tracepoints alone: it does not go with --nf-hooks on, --tc or another --backend")
+		}
+		opts.Netfilter, opts.Backend = tracer.NetfilterOff, kernel.BackendTracepoint
 	}
 	opts.NetNS, err = findNetNS(o.netns)
 	return opts, err
+}
+
+func (o *observeFlags) parseBackend() (tracer.Backend, error) {
+	if o.backend == "auto" {
+		return kernel.BackendAuto, nil
+	}
+	names := []string{"auto"}
+	for _, b := range kernel.Backends {
+		if string(b) == o.backend {
+			return b, nil
+		}
+		names = append(names, string(b))
+	}
+	return "", usagef("--backend: %q is none of %s", o.backend, strings.Join(names, ", "))
 }
 
 func parsePorts(flag string, list []string) ([]uint16, error) {

@@ -26,12 +26,12 @@ Examples:
 
 // probesRecord is what `probes -o json` writes.
 type probesRecord struct {
-	Type           string               `json:"type"` // "probes"
-	Schema         int                  `json:"schema"`
-	Node           string               `json:"node"`
-	Kernel         string               `json:"kernel"`
-	Probes         []render.ProbeRecord `json:"probes"`
-	FunctionProbes map[string]string    `json:"function_probes"` // kind to why it is refused; empty if allowed
+	Type     string               `json:"type"` // "probes"
+	Schema   int                  `json:"schema"`
+	Node     string               `json:"node"`
+	Kernel   string               `json:"kernel"`
+	Probes   []render.ProbeRecord `json:"probes"`
+	Backends map[string]string    `json:"backends"` // to why the kernel does not allow it; empty if it does
 }
 
 func runProbes(_ context.Context, e *env, args []string) (err error) {
@@ -60,7 +60,10 @@ func runProbes(_ context.Context, e *env, args []string) (err error) {
 	defer func() { err = errors.Join(err, t.Close()) }()
 	rec := probesRecord{
 		Type: "probes", Schema: render.SchemaVersion, Node: node, Kernel: release,
-		Probes: render.Probes(t.Probes()), FunctionProbes: kernel.FunctionProbes(),
+		Probes: render.Probes(t.Probes()), Backends: map[string]string{},
+	}
+	for _, b := range kernel.Backends {
+		rec.Backends[string(b)] = b.Unavailable()
 	}
 	if *output == "json" {
 		return render.WriteJSON(e.stdout, rec)
@@ -83,13 +86,13 @@ func writeProbes(e *env, rec *probesRecord) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	b.WriteString("\nprobes on kernel functions (not used by any hop yet):\n")
-	for _, kind := range []string{"fentry", "kprobe"} {
-		why := rec.FunctionProbes[kind]
+	b.WriteString("\nways to probe kernel functions (--backend), best first:\n")
+	for _, backend := range kernel.Backends {
+		why := rec.Backends[string(backend)]
 		if why == "" {
 			why = "allowed"
 		}
-		fmt.Fprintf(&b, "  %-7s %s\n", kind, why)
+		fmt.Fprintf(&b, "  %-13s %s\n", backend, why)
 	}
 	for line := range strings.Lines(b.String()) {
 		if _, err := fmt.Fprintln(e.stdout, strings.TrimRight(line, " \n")); err != nil {

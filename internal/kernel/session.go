@@ -18,13 +18,26 @@ import (
 // Options select what a Session observes. The zero value observes DNS on port
 // 53, VXLAN on 4789 and 8472, in every network namespace, by tracepoints alone.
 type Options struct {
-	Ports      []uint16 // UDP ports that carry DNS; nil is 53; at most MaxPorts
-	VXLANPorts []uint16 // nil is 4789 and 8472; at most MaxPorts
-	NetNS      []uint32 // inodes of the only namespaces to observe; nil is all
-	Netfilter  bool     // attach to netfilter hooks, see SyncNetfilter
-	TCX        bool     // attach to tc hooks, see SyncTCX
-	RingSize   int      // bytes, a power of two and of pages; 0 is DefaultRingSize
+	Ports       []uint16  // UDP ports that carry DNS; nil is 53; at most MaxPorts
+	VXLANPorts  []uint16  // nil is 4789 and 8472; at most MaxPorts
+	GenevePorts []uint16  // nil is 6081; at most MaxPorts
+	NetNS       []uint32  // inodes of the only namespaces to observe; nil is all
+	Backend     Backend   // how to probe kernel functions
+	Netfilter   Netfilter // whether to attach to netfilter hooks, see SyncNetfilter
+	BTF         string    // file with the kernel's types, for one that has none; "" is the kernel's own
+	TCX         bool      // attach to tc hooks, see SyncTCX
+	RingSize    int       // bytes, a power of two and of pages; 0 is DefaultRingSize
 }
+
+// Netfilter says whether to attach to netfilter hooks.
+type Netfilter string
+
+// NetfilterAuto attaches unless function probes see the hooks.
+const (
+	NetfilterOff  Netfilter = ""
+	NetfilterOn   Netfilter = "on"
+	NetfilterAuto Netfilter = "auto"
+)
 
 // Limits of Options.
 const (
@@ -45,15 +58,18 @@ type ProbeStatus struct {
 type Session struct {
 	coll    *ebpf.Collection
 	reader  *reader
+	opts    Options
+	backend Backend
 	reasons map[uint32]string // names of drop reasons
 	syms    *symbols
 
-	mu     sync.Mutex
-	links  []link.Link
-	status []ProbeStatus
-	nf     map[uint32][]link.Link // by namespace
-	tcx    map[device][]link.Link
-	closed bool
+	mu      sync.Mutex
+	links   []link.Link
+	status  []ProbeStatus
+	modules map[string]bool        // loaded when functions were last looked for
+	nf      map[uint32][]link.Link // by namespace
+	tcx     map[device][]link.Link
+	closed  bool
 }
 
 // Open checks privileges, loads the programs and attaches the tracepoints. A
@@ -68,27 +84,76 @@ func Open(opts Options) (*Session, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
-	types, err := btf.LoadKernelSpec()
+	types, err := kernelTypes(opts.BTF)
 	if err != nil {
-		return nil, &FeatureError{Feature: "BTF", Needs: "a kernel with CONFIG_DEBUG_INFO_BTF=y (/sys/kernel/btf/vmlinux)", Cause: err}
+		return nil, err
 	}
-	// The types themselves are not kept: they are large.
-	s := &Session{reasons: dropReasons(types), syms: newSymbols(), nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{}}
-	if err := s.open(types, opts); err != nil {
+	backend, err := opts.Backend.pick()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSession(types, opts, backend)
+	if err != nil || opts.Backend != BackendAuto || backend == BackendTracepoint || s.probesFunctions() {
+		return s, err
+	}
+	// The kernel has this backend and refuses every single probe: do without.
+	why := s.refusal()
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	if s, err = newSession(types, opts, BackendTracepoint); err == nil {
+		s.setAttached(KindFunction, false, why)
+	}
+	return s, err
+}
+
+// newSession loads and attaches. The types themselves are not kept: they are large.
+func newSession(types *btf.Spec, opts Options, backend Backend) (*Session, error) {
+	s := &Session{
+		opts: opts, backend: backend, reasons: dropReasons(types), syms: newSymbols(),
+		nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{},
+	}
+	if err := s.open(types); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Session) open(types *btf.Spec, opts Options) error {
+// kernelTypes reads the kernel's BTF, or that in a file.
+func kernelTypes(file string) (*btf.Spec, error) {
+	if file != "" {
+		types, err := btf.LoadSpec(file)
+		if err != nil {
+			return nil, fmt.Errorf("read types in %s: %w", file, err)
+		}
+		return types, nil
+	}
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, &FeatureError{Feature: "BTF",
+			Needs: "a kernel with CONFIG_DEBUG_INFO_BTF=y (/sys/kernel/btf/vmlinux), or --btf FILE with its types, as BTFHub has them", Cause: err}
+	}
+	return types, nil
+}
+
+func (s *Session) open(types *btf.Spec) error {
 	spec, err := gen.LoadDnspath()
 	if err != nil {
 		return fmt.Errorf("read embedded programs: %w", err)
 	}
-	if err := s.choose(spec, types, opts); err != nil {
+	var symbols map[string]uint64
+	if s.backend != BackendTracepoint {
+		if symbols, err = s.wantedSymbols(); err != nil {
+			return fmt.Errorf("look for functions: %w", err)
+		}
+		if s.modules, err = loadedModules(); err != nil {
+			return err
+		}
+	}
+	if err := s.choose(spec, types, symbols); err != nil {
 		return err
 	}
-	if err := configure(spec, types, opts); err != nil {
+	if err := s.configure(spec, types); err != nil {
 		return err
 	}
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
@@ -97,7 +162,7 @@ func (s *Session) open(types *btf.Spec, opts Options) error {
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
-	for _, inode := range opts.NetNS {
+	for _, inode := range s.opts.NetNS {
 		if err := s.coll.Maps[gen.DnspathMapNetnsWanted].Put(inode, uint8(1)); err != nil {
 			return fmt.Errorf("select network namespace %d: %w", inode, err)
 		}
@@ -105,30 +170,80 @@ func (s *Session) open(types *btf.Spec, opts Options) error {
 	if s.reader, err = newReader(s.coll.Maps[gen.DnspathMapEvents]); err != nil {
 		return err
 	}
+	if err := s.tellAddresses(symbols); err != nil {
+		return err
+	}
+	var rows []int
+	for i, st := range s.status {
+		if st.Kind == s.backend.kindOf() && st.Why == "" {
+			rows = append(rows, i)
+		}
+	}
+	s.attachFunctions(rows, symbols)
 	return s.attachTracepoints()
 }
 
-// choose removes from spec what this kernel or opts rule out, and fills s.status.
-func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, opts Options) error {
+// probesFunctions reports whether any function is probed.
+func (s *Session) probesFunctions() bool {
+	return slices.ContainsFunc(s.status, func(st ProbeStatus) bool { return st.Kind == s.backend.kindOf() && st.Attached })
+}
+
+// refusal returns why the first function that is there could not be probed.
+func (s *Session) refusal() string {
+	for _, st := range s.status {
+		if st.Kind == s.backend.kindOf() && st.module == "" {
+			return st.Why
+		}
+	}
+	return ""
+}
+
+// choose removes from spec what this kernel or the options rule out, and fills s.status.
+func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map[string]uint64) error {
+	keep, functions := map[string]bool{}, functionPrograms()
+	planned := map[string]bool{} // functions
 	for _, h := range hops {
-		why, err := unavailable(types, h, opts)
+		if h.Kind != KindFunction {
+			continue
+		}
+		if s.backend != BackendTracepoint && absent(h, s.backend, symbols, spec, types) == "" {
+			call, ret := h.programs(s.backend)
+			keep[call], keep[ret], planned[h.Program] = true, true, true
+		}
+	}
+	for _, h := range hops {
+		why, err := s.unavailable(types, h, planned)
 		if err != nil {
 			return err
 		}
-		s.status = append(s.status, ProbeStatus{Hop: h, Why: why})
-		if why == "" {
-			continue
+		if h.Kind == KindFunction && s.backend != BackendTracepoint {
+			why = absent(h, s.backend, symbols, spec, types)
 		}
-		if required[h.Program] {
+		st := ProbeStatus{Hop: h, Why: why}
+		if h.Kind == KindFunction {
+			st.Kind = s.backend.kindOf()
+		}
+		s.status = append(s.status, st)
+		if why != "" && required[h.Program] {
 			return &FeatureError{Feature: string(h.Kind) + " " + h.Target, Needs: "a kernel whose BTF describes it"}
 		}
-		delete(spec.Programs, h.Program)
+		if why != "" && h.Kind != KindFunction {
+			delete(spec.Programs, h.Program)
+		}
+	}
+	for name := range functions {
+		if !keep[name] {
+			delete(spec.Programs, name)
+		}
 	}
 	return nil
 }
 
-// unavailable says why a hop can't be observed, or "".
-func unavailable(types *btf.Spec, h Hop, opts Options) (string, error) {
+// unavailable says why a hop can't be observed, or need not be, or "".
+func (s *Session) unavailable(types *btf.Spec, h Hop, planned map[string]bool) (string, error) {
+	if h.unless != "" && planned[h.unless] && !(h.Kind == KindNetfilter && s.opts.Netfilter == NetfilterOn) {
+		return "not asked for: " + h.unless + " sees it", nil
+	}
 	switch h.Kind {
 	case KindTracepoint:
 		if _, err := tracepointArgs(types, h.Target); errors.Is(err, btf.ErrNotFound) {
@@ -137,35 +252,42 @@ func unavailable(types *btf.Spec, h Hop, opts Options) (string, error) {
 			return "", fmt.Errorf("look up tracepoint %s: %w", h.Target, err)
 		}
 	case KindNetfilter:
-		if !opts.Netfilter {
+		if s.opts.Netfilter == NetfilterOff {
 			return "not asked for (--nf-hooks)", nil
 		}
 		return haveNetfilter(), nil
 	case KindTCX:
-		if !opts.TCX {
+		if !s.opts.TCX {
 			return "not asked for (--tc)", nil
 		}
 		return haveTCX(types), nil
+	case KindFunction:
+		if s.opts.Backend == BackendTracepoint {
+			return "not asked for (--backend)", nil
+		}
+		return "this kernel allows no function probes", nil
 	}
 	return "", nil
 }
 
 // configure sets what the programs read as constants.
-func configure(spec *ebpf.CollectionSpec, types *btf.Spec, opts Options) error {
-	size := opts.RingSize
+func (s *Session) configure(spec *ebpf.CollectionSpec, types *btf.Spec) error {
+	size := s.opts.RingSize
 	if size == 0 {
 		size = DefaultRingSize
 	}
 	spec.Maps[gen.DnspathMapEvents].MaxEntries = uint32(size)
 	values := map[string]any{
-		"filter_netns": opts.NetNS != nil,
+		"filter_netns": s.opts.NetNS != nil,
 		"wakeup_bytes": uint32(size / 8),
+		"have_cookies": haveCookies(),
 	}
-	if opts.Ports != nil {
-		values["dns_ports"] = ports(opts.Ports)
-	}
-	if opts.VXLANPorts != nil {
-		values["vxlan_ports"] = ports(opts.VXLANPorts)
+	for name, list := range map[string][]uint16{
+		"dns_ports": s.opts.Ports, "vxlan_ports": s.opts.VXLANPorts, "geneve_ports": s.opts.GenevePorts,
+	} {
+		if list != nil {
+			values[name] = ports(list)
+		}
 	}
 	for name, tracepoint := range map[string]string{
 		"kfree_skb_args":   "kfree_skb",
@@ -177,6 +299,13 @@ func configure(spec *ebpf.CollectionSpec, types *btf.Spec, opts Options) error {
 			return fmt.Errorf("count arguments of %s: %w", tracepoint, err)
 		}
 		values[name] = uint32(n)
+	}
+	if s.backend != BackendTracepoint {
+		m := moduleTypes{kernel: types}
+		for name, offset := range m.layout() {
+			values[name] = offset
+		}
+		values["functions"] = m.calls()
 	}
 	for name, value := range values {
 		if err := spec.Variables[name].Set(value); err != nil {
@@ -231,11 +360,12 @@ func (s *Session) setAttached(kind Kind, attached bool, why string) {
 }
 
 // Losses returns how many events or parts of them were lost since Open, by
-// name: "ring_full", "packet_map".
+// name: "ring_full", "packet_map", "return".
 func (s *Session) Losses() (map[string]uint64, error) {
 	names := map[gen.DnspathLoss]string{
 		gen.DnspathLossLOSS_RING_FULL:  "ring_full",
 		gen.DnspathLossLOSS_PACKET_MAP: "packet_map",
+		gen.DnspathLossLOSS_RETURN:     "return",
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

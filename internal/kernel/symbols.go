@@ -3,6 +3,7 @@ package kernel
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"strconv"
@@ -56,6 +57,77 @@ func (s *symbols) lookup(addr uint64) string {
 	}
 	defer f.Close()
 	return nearest(f, addr)
+}
+
+// addresses returns where the given functions lie; want has, for each name,
+// the module that may hold it, or "". A function of a module counts if it is in
+// that module, or in the kernel itself along with others of the same module:
+// its name alone may be another's. Hidden addresses are 0. The error is that of
+// reading /proc/kallsyms.
+func (s *symbols) addresses(want map[string]string) (map[string]uint64, error) {
+	f, err := s.open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	found := map[string]uint64{}
+	builtIn := map[string]map[string]uint64{} // by module
+	r := bufio.NewReaderSize(f, 1<<16)
+	for {
+		line, err := r.ReadSlice('\n')
+		if at, sym, ok := codeSymbol(line); ok {
+			if module, ok := want[string(sym)]; ok {
+				note(found, builtIn, string(sym), module, moduleOf(line), at)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return nil, err
+		}
+	}
+	for _, functions := range builtIn {
+		if len(functions) < 2 {
+			continue
+		}
+		for name, at := range functions {
+			if _, ok := found[name]; !ok {
+				found[name] = at
+			}
+		}
+	}
+	return found, nil
+}
+
+// note takes in that a function of module was found in the module in, "" being
+// the kernel itself. The first of several is taken.
+func note(found map[string]uint64, builtIn map[string]map[string]uint64, name, module, in string, at uint64) {
+	if in == module {
+		if _, ok := found[name]; !ok {
+			found[name] = at
+		}
+		return
+	}
+	if in != "" {
+		return
+	}
+	if builtIn[module] == nil {
+		builtIn[module] = map[string]uint64{}
+	}
+	if _, ok := builtIn[module][name]; !ok {
+		builtIn[module][name] = at
+	}
+}
+
+// moduleOf returns what a line of kallsyms has in brackets, or "".
+func moduleOf(line []byte) string {
+	_, rest, _ := bytes.Cut(line, []byte{'['})
+	name, _, ok := bytes.Cut(rest, []byte{']'})
+	if !ok {
+		return ""
+	}
+	return string(name)
 }
 
 // nearest returns the name of the code symbol with the highest address up to
