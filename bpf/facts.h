@@ -39,6 +39,7 @@ struct site {
 	__u8 probe;
 	__u8 hook;
 	bool in_hook; /* hook is valid */
+	bool foreign; /* a hook of another family: bridge, arp, netdev */
 	__u8 icmp_type;
 	__u8 icmp_code;
 };

@@ -136,6 +136,9 @@ static __always_inline void set_state(struct site *s, const struct nf_hook_state
 {
 	if (!state)
 		return;
+	__u8 pf = BPF_CORE_READ(state, pf);
+
+	s->foreign = pf != NFPROTO_IPV4 && pf != NFPROTO_IPV6;
 	s->hook = BPF_CORE_READ(state, hook);
 	s->in_hook = true;
 	s->net = BPF_CORE_READ(state, net);
@@ -296,17 +299,19 @@ static __noinline int called(const struct call *c)
 	bool born = false;
 	struct life *l;
 
-	if (!find(&f, skb, L3_NETWORK_HEADER)) {
+	set_state(&s, state_of(c, flags, fn->state));
+	if (s.foreign || !find(&f, skb, L3_NETWORK_HEADER)) {
 		if (flags & FN_RETURN)
 			push(c, 0, &s, 0);
 		return 0;
 	}
 	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
-	set_state(&s, state_of(c, flags, fn->state));
 	if (l && c->probe == PROBE_NF_HOOK_SLOW) {
 		l->hook = s.hook + 1;
 		l->hook_left = 0;
 	}
+	if (l && c->probe == PROBE_SKB_CONSUME_UDP)
+		l->read = 1;
 	if (flags & FN_ENTRY) {
 		if (l && l->seen == f.digest)
 			report(c, skb, &s, l);

@@ -78,6 +78,11 @@ enum {
 };
 
 enum {
+	NFPROTO_IPV4 = 2,
+	NFPROTO_IPV6 = 10,
+};
+
+enum {
 	NF_INET_LOCAL_IN = 1,
 	NF_INET_LOCAL_OUT = 3,
 	NF_INET_POST_ROUTING = 4,
@@ -238,6 +243,7 @@ struct net_bridge_port {
 
 struct nf_hook_state {
 	__u8 hook; /* an unsigned int up to 5.10: CO-RE reads the size that is there */
+	__u8 pf;
 	struct net_device *in;
 	struct net_device *out;
 	struct net *net;

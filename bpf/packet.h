@@ -290,7 +290,8 @@ static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 	enum holds holds;
 	__u64 head;
 
-	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6)
+	/* a socket's own send functions come before __ip_local_out() sets it */
+	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6 && protocol)
 		return false;
 	head = (__u64)BPF_CORE_READ(skb, head);
 	f->l3 = at == L3_DATA ? (__u64)BPF_CORE_READ(skb, data)

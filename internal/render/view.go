@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/tracer"
 )
@@ -85,6 +86,11 @@ type Hop struct {
 	Len       uint32   `json:"len"`
 	TTL       uint8    `json:"ttl"`
 	Hook      string   `json:"hook,omitempty"`
+	Verdict   string   `json:"verdict,omitempty"` // of a function: accept, drop, stolen, queue, repeat; ok, failed
+	Table     *Table   `json:"table,omitempty"`
+	CTState   string   `json:"ct_state,omitempty"` // of conntrack: new, established, reply, related, related reply, untracked, invalid
+	Route     *Route   `json:"route,omitempty"`
+	Waits     *Waits   `json:"waits,omitempty"`
 	Change    *Change  `json:"change,omitempty"`
 	Changes   []Change `json:"more_changes,omitempty"` // of a hop that made several at once
 	Tunnel    *Tunnel  `json:"tunnel,omitempty"`
@@ -94,6 +100,29 @@ type Hop struct {
 	PID       uint32   `json:"pid,omitempty"`
 	Inferred  bool     `json:"inferred,omitempty"` // concluded from what was seen; it happened no later than t_ns
 	Queued    bool     `json:"queued,omitempty"`   // handed to the device, not seen to reach its driver
+}
+
+// Table is a table of iptables, or a base chain of nftables.
+type Table struct {
+	Tool   string `json:"tool"` // iptables, ip6tables, nftables
+	Family string `json:"family,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Chain  string `json:"chain,omitempty"`
+}
+
+// Route is where the packet's routing entry leads, or the port that a bridge
+// chose.
+type Route struct {
+	Dev     string `json:"dev,omitempty"`
+	Gateway string `json:"gateway,omitempty"`
+	Error   string `json:"error,omitempty"` // why it leads nowhere
+}
+
+// Waits is the neighbour whose link-layer address the packet waits for.
+type Waits struct {
+	Addr  string `json:"addr"`
+	Dev   string `json:"dev"`
+	State string `json:"state"`
 }
 
 // Change is a rewrite of the packet's headers.
@@ -110,7 +139,7 @@ type Change struct {
 // Tunnel is the header around the packet.
 type Tunnel struct {
 	Kind string `json:"kind"`
-	VNI  uint32 `json:"vni"`
+	VNI  uint32 `json:"vni,omitempty"` // GRE: its key
 	Src  string `json:"src"`
 	Dst  string `json:"dst"`
 }
@@ -122,6 +151,8 @@ type Drop struct {
 	Hook     string `json:"hook,omitempty"`
 	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
 	Errno    int    `json:"errno,omitempty"`
+	By       string `json:"by,omitempty"`
+	ByHow    string `json:"by_how,omitempty"` // "seen", "inferred"
 }
 
 // ICMP is an error that the node sent about the packet.
@@ -224,6 +255,7 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	if h.Tunnel != nil {
 		v.Tunnel = tunnel(h.Tunnel)
 	}
+	v.setFunction(h)
 	for ch := h.Change; ch != nil; ch = ch.Also {
 		if v.Change == nil {
 			v.Change = change(ch)
@@ -233,6 +265,9 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	}
 	if d := h.Drop; d != nil {
 		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno}
+		if d.By != nil {
+			v.Drop.By, v.Drop.ByHow = d.By.Name, d.By.How
+		}
 	}
 	if h.ICMP != nil {
 		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
@@ -240,17 +275,62 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	return v
 }
 
+// setFunction fills in what a kernel function told.
+func (v *Hop) setFunction(h *tracer.Hop) {
+	v.Verdict, v.CTState = string(h.Verdict), h.State
+	if t := h.Table; t != nil {
+		v.Table = &Table{Tool: t.Tool, Family: t.Family, Name: t.Name, Chain: t.Chain}
+	}
+	if r := h.Route; r != nil {
+		v.Route = &Route{Dev: r.Dev, Error: routeError(r.Errno)}
+		if r.Gateway.IsValid() {
+			v.Route.Gateway = r.Gateway.String()
+		}
+	}
+	if n := h.Waits; n != nil {
+		v.Waits = &Waits{Addr: n.Addr.String(), Dev: n.Dev, State: n.State}
+	}
+}
+
+// routeError says what a route's error means (net/ipv4/fib_semantics.c, fib_props).
+func routeError(errno int) string {
+	switch unix.Errno(errno) {
+	case 0:
+		return ""
+	case unix.ENETUNREACH:
+		return "no route"
+	case unix.EHOSTUNREACH:
+		return "unreachable route"
+	case unix.EACCES:
+		return "prohibit route"
+	case unix.EINVAL:
+		return "blackhole route"
+	}
+	return unix.Errno(errno).Error()
+}
+
 func change(c *tracer.Change) *Change {
 	v := &Change{Kind: string(c.Kind), Hook: string(c.Hook), How: c.HookHow}
 	if c.From.IsValid() {
 		v.From, v.To = c.From.String(), c.To.String()
 	}
-	if c.Conntrack {
+	switch {
+	case c.By != nil:
+		v.By, v.ByHow = c.By.Name, c.By.How
+	case c.Conntrack:
 		v.By, v.ByHow = "netfilter nat", tracer.HowSeen
 	}
 	return v
 }
 
 func tunnel(t *tracer.Tunnel) *Tunnel {
-	return &Tunnel{Kind: t.Kind, VNI: t.VNI, Src: t.Src.String(), Dst: t.Dst.String()}
+	return &Tunnel{Kind: t.Kind, VNI: t.VNI, Src: tunnelEnd(t.Src), Dst: tunnelEnd(t.Dst)}
+}
+
+// tunnelEnd leaves out the port where the tunnel has none.
+func tunnelEnd(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
 }
