@@ -103,6 +103,25 @@ const (
 	HowInferred = "inferred" // concluded from observations before and after
 )
 
+// By is what rewrote or dropped a packet.
+type By struct {
+	Name string // where it is: "iptables nat PREROUTING → KUBE-SERVICES", any bytes but for the arrows
+	Rule string // its text; empty if it has none, or several could have been it
+	How  string // HowSeen, HowInferred
+}
+
+// String says in one phrase what did it, and how that is known.
+func (b *By) String() string {
+	s := b.Name
+	if b.Rule != "" {
+		s += ": " + b.Rule
+	}
+	if b.How == HowInferred {
+		s += " (inferred)"
+	}
+	return s
+}
+
 // Change is a rewrite of a packet's headers since the hop before. A packet can
 // have its source and its destination rewritten at one place: then Also holds
 // the second.
@@ -113,16 +132,10 @@ type Change struct {
 	HookHow   string         // how Hook is known
 	Conntrack bool           // a conntrack entry with just these addresses belongs to the packet
 	Tunnel    *Tunnel        // of encap and decap
-	By        *By
+	By        *By            // the rule that did it; nil unknown
 	Also      *Change
 }
 
-// By is who did something to a packet.
-type By struct {
-	Name string // such as "iptables filter FORWARD", "IPVS"
-	Rule string // its text; empty if unknown
-	How  string // HowSeen, HowInferred
-}
 
 // Drop is the end of a packet.
 type Drop struct {
@@ -131,7 +144,7 @@ type Drop struct {
 	Hook     Hook   // the netfilter hook that the packet was in; empty if none is known
 	Confirm  bool   // it had passed all of the hook's rules: conntrack's confirmation is what is left
 	Errno    int    // of a full socket
-	By       *By    // whose verdict it was; nil if unknown
+	By       *By    // the rule that did it; nil unknown
 }
 
 // leg returns the events' way as hops; see buildHops.

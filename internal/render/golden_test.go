@@ -176,6 +176,7 @@ func FuzzTextIsPrintable(f *testing.F) {
 				h.Dev, h.Comm, h.PID = dev, comm, 1
 				if h.Drop != nil {
 					h.Drop.Function, h.Drop.Reason = function, reason
+					h.Drop.By = &tracer.By{Name: netns, Rule: reason, How: tracer.HowInferred}
 				}
 			}
 		}

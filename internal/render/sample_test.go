@@ -116,6 +116,9 @@ func answered() *tracer.Lookup {
 		h.Name = "nat"
 		h.Change = &tracer.Change{
 			Kind: tracer.ChangeDNAT, From: service, To: backend, Hook: tracer.HookPrerouting, HookHow: tracer.HowSeen, Conntrack: true,
+			By: &tracer.By{
+				Name: "iptables nat PREROUTING → KUBE-SERVICES → KUBE-SEP-1", Rule: "-p udp -j DNAT --to-destination 10.244.2.53:53", How: tracer.HowInferred,
+			},
 		}
 	})
 	q.rx(step, nsNodeA, "cni0").hook(step, nsNodeA, "cni0", tracer.HookForward).hook(step, nsNodeA, "flannel.1", tracer.HookPostrouting)
@@ -167,7 +170,10 @@ func rejected() *tracer.Lookup {
 	q := &way{at: sampleStart, src: client, dst: server}
 	q.tx(0, nsPod, "eth0").rx(step, nsNodeA, "veth1").hook(step, nsNodeA, "veth1", tracer.HookPrerouting)
 	q.hop(step, "icmp", "ip", tracer.ProbeICMPSend, nsNodeA, "veth1", func(h *tracer.Hop) { h.ICMP = &tracer.ICMP{Type: 3, Code: 3} })
-	q.drop(step, nsNodeA, "veth1", &tracer.Drop{Function: "icmp_unreach"})
+	q.drop(step, nsNodeA, "veth1", &tracer.Drop{
+		Function: "nft_do_chain", Hook: tracer.HookPrerouting,
+		By: &tracer.By{Name: "nftables inet filter pre → dns handle 7", Rule: `udp dport 53 reject comment "no → DNS"`, How: tracer.HowInferred},
+	})
 	q.hop(step, "socket-full", "socket", tracer.ProbeUDPFail, nsNodeA, "", func(h *tracer.Hop) { h.Drop = &tracer.Drop{Errno: 12} })
 	return &tracer.Lookup{
 		Start: sampleStart, End: q.at, DNSID: 8, Question: &tracer.Message{ID: 8, Name: ".", Type: dns.TypeNS, Class: 1},
@@ -200,7 +206,9 @@ const hostile = "x\x1b]0;owned\x07\x1b[31m\r\n\u202e\u009b\xff\x7f\"\\"
 func malformed() *tracer.Lookup {
 	q := &way{at: sampleStart, src: webPod, dst: service}
 	q.tx(0, nsPod, hostile, read(4242, hostile)).rx(step, nsUnnamed, hostile)
-	q.hop(step, "read", "socket", tracer.ProbeRead, nsUnnamed, "", read(1, hostile))
+	q.hop(step, "read", "socket", tracer.ProbeRead, nsUnnamed, "", read(1, hostile), changed(&tracer.Change{
+		Kind: tracer.ChangeDNAT, From: service, To: backend, By: &tracer.By{Name: hostile + " → " + hostile, Rule: hostile, How: tracer.HowInferred},
+	}))
 	return &tracer.Lookup{
 		Start: sampleStart, End: q.at, Latency: 9, DNSID: 10,
 		Question: &tracer.Message{ID: 10, Name: hostile, Type: 65280, Class: 1, Defect: "2 questions in one message"},

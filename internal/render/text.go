@@ -72,7 +72,7 @@ func outcome(r *Record) string {
 		if r.Detail == "" {
 			return r.Outcome
 		}
-		return r.Outcome + ": " + printable(r.Detail)
+		return r.Outcome + ": " + path(r.Detail)
 	}
 	s := "answered"
 	if r.Rcode != "" {
@@ -248,7 +248,22 @@ func dropText(d *Drop) string {
 	if d.Errno != 0 {
 		s += fmt.Sprintf(" (errno %d)", d.Errno)
 	}
+	if d.By.Name != "" {
+		s += ", by " + path(d.By.Name)
+		if d.By.Rule != "" {
+			s += ": " + printable(d.By.Rule)
+		}
+		s += known(d.By)
+	}
 	return s
+}
+
+// known marks what was concluded.
+func known(b By) string {
+	if b.How == "inferred" {
+		return " (inferred)"
+	}
+	return ""
 }
 
 func changeText(h *Hop, c *Change) string {
@@ -262,6 +277,10 @@ func changeText(h *Hop, c *Change) string {
 	s := fmt.Sprintf("%s %s → %s", strings.ToUpper(c.Kind), c.From, c.To)
 	if c.Hook != "" && c.How == "inferred" {
 		s += " (at " + c.Hook + ", inferred)"
+	}
+	// That it was netfilter's NAT says no more than the hook does.
+	if c.By.Name != "" && c.By.How == "inferred" {
+		s += " by " + path(c.By.Name) + known(c.By)
 	}
 	return s
 }
@@ -299,6 +318,17 @@ func printable(s string) string {
 		}
 	}
 	return s
+}
+
+// path is printable for what has arrows of ours in it, as the way through
+// chains has.
+func path(s string) string {
+	const arrow = " → "
+	parts := strings.Split(s, arrow)
+	for i := range parts {
+		parts[i] = printable(parts[i])
+	}
+	return strings.Join(parts, arrow)
 }
 
 // ANSI colours; paint leaves text as it is where none are wanted.

@@ -127,13 +127,19 @@ type Waits struct {
 
 // Change is a rewrite of the packet's headers.
 type Change struct {
-	Kind  string `json:"kind"` // dnat, snat, un-dnat, un-snat, encap, decap
-	From  string `json:"from,omitempty"`
-	To    string `json:"to,omitempty"`
-	Hook  string `json:"hook,omitempty"`
-	How   string `json:"hook_how,omitempty"` // "seen", "inferred"
-	By    string `json:"by,omitempty"`
-	ByHow string `json:"by_how,omitempty"`
+	Kind string `json:"kind"` // dnat, snat, un-dnat, un-snat, encap, decap
+	From string `json:"from,omitempty"`
+	To   string `json:"to,omitempty"`
+	Hook string `json:"hook,omitempty"`
+	How  string `json:"hook_how,omitempty"` // "seen", "inferred"
+	By
+}
+
+// By is what rewrote or dropped the packet.
+type By struct {
+	Name string `json:"by,omitempty"`
+	Rule string `json:"by_rule,omitempty"` // its text
+	How  string `json:"by_how,omitempty"`  // "seen", "inferred"
 }
 
 // Tunnel is the header around the packet.
@@ -151,8 +157,7 @@ type Drop struct {
 	Hook     string `json:"hook,omitempty"`
 	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
 	Errno    int    `json:"errno,omitempty"`
-	By       string `json:"by,omitempty"`
-	ByHow    string `json:"by_how,omitempty"` // "seen", "inferred"
+	By
 }
 
 // ICMP is an error that the node sent about the packet.
@@ -264,10 +269,7 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 		}
 	}
 	if d := h.Drop; d != nil {
-		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno}
-		if d.By != nil {
-			v.Drop.By, v.Drop.ByHow = d.By.Name, d.By.How
-		}
+		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, By: by(d.By)}
 	}
 	if h.ICMP != nil {
 		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
@@ -316,11 +318,18 @@ func change(c *tracer.Change) *Change {
 	}
 	switch {
 	case c.By != nil:
-		v.By, v.ByHow = c.By.Name, c.By.How
+		v.By = by(c.By)
 	case c.Conntrack:
-		v.By, v.ByHow = "netfilter nat", tracer.HowSeen
+		v.By = By{Name: "netfilter nat", How: tracer.HowSeen}
 	}
 	return v
+}
+
+func by(b *tracer.By) By {
+	if b == nil {
+		return By{}
+	}
+	return By(*b)
 }
 
 func tunnel(t *tracer.Tunnel) *Tunnel {
