@@ -136,7 +136,6 @@ type Change struct {
 	Also      *Change
 }
 
-
 // Drop is the end of a packet.
 type Drop struct {
 	Reason   string // as the kernel spells it; empty if it gives none

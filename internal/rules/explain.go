@@ -1,0 +1,242 @@
+package rules
+
+import (
+	"net/netip"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/internal/kernel"
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// Explainer says in finished lookups which rule rewrote or dropped a packet. It
+// is not safe for concurrent use.
+type Explainer struct {
+	asker  asker
+	failed func(netns uint32, err error)
+	told   map[uint32]bool
+}
+
+// asker is a Reader.
+type asker interface {
+	Ask(netns uint32, q *Question) (*Answer, error)
+	Attached(netns, ifindex uint32, at kernel.Place) ([]string, error)
+}
+
+// NewExplainer returns an Explainer that asks r. failed is called once for each
+// namespace whose rules can't be read; its lookups stay as they are.
+func NewExplainer(r *Reader, failed func(netns uint32, err error)) *Explainer {
+	return &Explainer{asker: r, failed: failed, told: map[uint32]bool{}}
+}
+
+// Explain fills in By wherever one rule is left that could have done what was
+// seen, and says so in the detail of a lookup that was dropped or rejected. It
+// may take some tenths of a second, if rules have to be read.
+func (x *Explainer) Explain(l *tracer.Lookup) {
+	for i := range l.Legs {
+		leg := &l.Legs[i]
+		for j := range leg.Hops {
+			h := &leg.Hops[j]
+			for c := h.Change; c != nil; c = c.Also {
+				c.By = x.change(leg, j, c)
+			}
+			if h.Drop != nil {
+				h.Drop.By = x.drop(leg, j)
+			}
+		}
+	}
+	if by := fate(l); by != nil {
+		l.Detail += " by " + by.String()
+	}
+}
+
+// fate returns what ended the lookup, as its detail tells.
+func fate(l *tracer.Lookup) *tracer.By {
+	response := strings.HasPrefix(l.Detail, "the reply")
+	if l.Outcome != tracer.OutcomeDropped && l.Outcome != tracer.OutcomeRejected {
+		return nil
+	}
+	for i := len(l.Legs) - 1; i >= 0; i-- {
+		leg := &l.Legs[i]
+		if n := len(leg.Hops); leg.Response == response && n > 0 {
+			if h := &leg.Hops[n-1]; h.Drop != nil && h.NetNS == l.FateNetNS {
+				return h.Drop.By
+			}
+		}
+	}
+	return nil
+}
+
+// change explains a rewrite. A reply is translated back by conntrack, without
+// any rule.
+func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By {
+	h := &leg.Hops[at]
+	q := question(leg, at)
+	switch c.Kind {
+	case tracer.ChangeDNAT:
+		q.Deed, q.Dst = DNAT, c.From
+	case tracer.ChangeSNAT:
+		q.Deed, q.Src = SNAT, c.From
+	case tracer.ChangeUnDNAT, tracer.ChangeUnSNAT:
+	default:
+		return nil
+	}
+	if q.Deed != 0 {
+		q.To, q.Hook, q.Seen = c.To, c.Hook, c.HookHow == tracer.HowSeen
+		if q.Deed == DNAT {
+			q.Src = before(h, tracer.ChangeSNAT, q.Src) // sources are rewritten last
+		}
+		if by := x.ask(h.NetNS, q); by != nil {
+			return by
+		}
+	}
+	if c.Conntrack || c.Hook != "" {
+		return nil
+	}
+	return x.programs(leg, at)
+}
+
+// before returns what an address was before the change of a kind at the same
+// hop, if there was one.
+func before(h *tracer.Hop, kind tracer.ChangeKind, addr netip.AddrPort) netip.AddrPort {
+	for c := h.Change; c != nil; c = c.Also {
+		if c.Kind == kind {
+			return c.From
+		}
+	}
+	return addr
+}
+
+// drop explains the end of a packet.
+func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
+	h := &leg.Hops[at]
+	if at, ok := placeOf[h.Drop.Reason]; ok {
+		return x.attached(h.NetNS, []place{{h.Ifindex, h.Dev, at}})
+	}
+	if h.Drop.Hook == "" || h.Drop.Confirm {
+		return nil
+	}
+	q := question(leg, at)
+	q.Deed, q.Hook, q.Seen = Drop, h.Drop.Hook, true
+	if h.Drop.Function == "nft_do_chain" {
+		q.Known.Backend = BackendNFTables
+	}
+	for i := range leg.Hops[:at] {
+		if o := &leg.Hops[i]; o.ICMP != nil && o.NetNS == h.NetNS {
+			q.Deed = Reject
+		}
+	}
+	return x.ask(h.NetNS, q)
+}
+
+// question is what all questions about a hop have in common. In a tunnel the
+// rules see the tunnel's addresses.
+func question(leg *tracer.Leg, at int) *Question {
+	h := &leg.Hops[at]
+	q := &Question{Protocol: unix.IPPROTO_UDP, Src: h.Src, Dst: h.Dst, Time: h.Time}
+	if h.Tunnel != nil {
+		q.Src, q.Dst = h.Tunnel.Src, h.Tunnel.Dst
+	}
+	switch {
+	case h.Hook == tracer.HookPostrouting:
+		if at+1 < len(leg.Hops) && sameDevice(h, &leg.Hops[at+1]) {
+			q.Out = h.Dev
+		}
+	case h.Hook != "" && h.Hook != tracer.HookOutput:
+		// A packet that a bridge hands to netfilter comes from the bridge, as rules see it.
+		if in := entered(leg, at); in != nil && sameDevice(h, in) {
+			q.In = h.Dev
+		}
+	}
+	return q
+}
+
+// entered returns the hop by which the packet came into the namespace last.
+func entered(leg *tracer.Leg, at int) *tracer.Hop {
+	for i := at - 1; i >= 0; i-- {
+		if h := &leg.Hops[i]; h.Layer == "device" {
+			if h.Name == "rx" {
+				return h
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+func sameDevice(a, b *tracer.Hop) bool {
+	return a.NetNS == b.NetNS && a.Ifindex == b.Ifindex && a.Ifindex != 0 && b.Layer == "device"
+}
+
+// placeOf says by which reason the kernel drops for a program.
+var placeOf = map[string]kernel.Place{
+	"XDP": kernel.PlaceXDP, "TC_INGRESS": kernel.PlaceIngress, "TC_EGRESS": kernel.PlaceEgress,
+}
+
+// place is where a packet met programs.
+type place struct {
+	ifindex uint32
+	dev     string
+	at      kernel.Place
+}
+
+// programs explains a rewrite that netfilter had no part in: between two hops
+// are the ingress of the device that the packet came in by, and the egress of
+// the one that it leaves by, whose tx is seen after that. Between two
+// namespaces there may be more.
+func (x *Explainer) programs(leg *tracer.Leg, at int) *tracer.By {
+	h := &leg.Hops[at]
+	if at == 0 || leg.Hops[at-1].NetNS != h.NetNS {
+		return nil
+	}
+	var places []place
+	if last := &leg.Hops[at-1]; last.Name == "rx" {
+		places = append(places, place{last.Ifindex, last.Dev, kernel.PlaceIngress})
+	}
+	if h.Name == "tx" {
+		places = append(places, place{h.Ifindex, h.Dev, kernel.PlaceEgress})
+	}
+	return x.attached(h.NetNS, places)
+}
+
+// attached names the program, or says which it may have been.
+func (x *Explainer) attached(netns uint32, places []place) *tracer.By {
+	var found []string
+	for _, p := range places {
+		names, err := x.asker.Attached(netns, p.ifindex, p.at)
+		if err != nil {
+			x.fail(netns, err)
+			return nil
+		}
+		for _, name := range names {
+			found = append(found, name+" on "+p.dev)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil
+	case 1:
+		return &tracer.By{Name: found[0], How: tracer.HowInferred}
+	}
+	return &tracer.By{Name: "one of: " + strings.Join(found, ", "), How: tracer.HowInferred}
+}
+
+func (x *Explainer) ask(netns uint32, q *Question) *tracer.By {
+	a, err := x.asker.Ask(netns, q)
+	if err != nil {
+		x.fail(netns, err)
+	}
+	if a == nil {
+		return nil
+	}
+	return &tracer.By{Name: a.Name, Rule: a.Rule, How: tracer.HowInferred}
+}
+
+// fail tells once of each namespace that its rules can't be read.
+func (x *Explainer) fail(netns uint32, err error) {
+	if !x.told[netns] {
+		x.told[netns] = true
+		x.failed(netns, err)
+	}
+}

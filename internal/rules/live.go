@@ -1,0 +1,116 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+)
+
+// liveTables is what was read of nftables so far. A space is a nftSource.
+type liveTables struct {
+	chains   []*nftables.Chain
+	read     bool
+	rules    map[tablePart][]*nftables.Rule
+	elements map[tablePart][]nftables.SetElement
+	listed   map[tablePart]string
+}
+
+// tablePart is a chain or set of a table.
+type tablePart struct {
+	family nftables.TableFamily
+	table  string
+	name   string
+}
+
+func partOf(t *nftables.Table, name string) tablePart { return tablePart{t.Family, t.Name, name} }
+
+func newLiveTables() liveTables {
+	return liveTables{
+		rules: map[tablePart][]*nftables.Rule{}, elements: map[tablePart][]nftables.SetElement{}, listed: map[tablePart]string{},
+	}
+}
+
+// connect opens netlink in the namespace for one request.
+func (s *space) connect(ask func(*nftables.Conn) error) error {
+	return s.spend(func() error {
+		handle, err := s.open()
+		if err != nil {
+			return err
+		}
+		defer handle.Close()
+		conn, err := nftables.New(nftables.WithNetNSFd(int(handle)), nftables.WithSockOptions(func(c *netlink.Conn) error {
+			return c.SetDeadline(time.Now().Add(commandLimit))
+		}))
+		if err != nil {
+			return fmt.Errorf("open netlink: %w", err)
+		}
+		return ask(conn)
+	})
+}
+
+// chains returns all chains of nftables.
+func (s *space) chains() ([]*nftables.Chain, error) {
+	if s.live.read {
+		return s.live.chains, nil
+	}
+	err := s.connect(func(c *nftables.Conn) (err error) {
+		s.live.chains, err = c.ListChains()
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list chains of nftables: %w", err)
+	}
+	s.live.read = true
+	return s.live.chains, nil
+}
+
+// Rules returns those of a chain.
+func (s *space) Rules(t *nftables.Table, chain string) ([]*nftables.Rule, error) {
+	part := partOf(t, chain)
+	if rules, ok := s.live.rules[part]; ok {
+		return rules, nil
+	}
+	err := s.connect(func(c *nftables.Conn) (err error) {
+		s.live.rules[part], err = c.GetRules(t, &nftables.Chain{Name: chain, Table: t})
+		return err
+	})
+	return s.live.rules[part], err
+}
+
+// Elements returns those of a set or map.
+func (s *space) Elements(t *nftables.Table, set string) ([]nftables.SetElement, error) {
+	part := partOf(t, set)
+	if elements, ok := s.live.elements[part]; ok {
+		return elements, nil
+	}
+	err := s.connect(func(c *nftables.Conn) (err error) {
+		s.live.elements[part], err = c.GetSetElements(&nftables.Set{Name: set, Table: t})
+		return err
+	})
+	return s.live.elements[part], err
+}
+
+// List returns what "nft -a list chain" prints. Without nft a rule has no text.
+func (s *space) List(t *nftables.Table, chain string) string {
+	part := partOf(t, chain)
+	if text, ok := s.live.listed[part]; ok {
+		return text
+	}
+	if program := findProgram("nft"); program != "" {
+		_ = s.spend(func() error { // the rule is named without its text
+			out, err := s.run(program, "-a", "list", "chain", familyName(t.Family), t.Name, chain)
+			s.live.listed[part] = string(out)
+			return err
+		})
+	}
+	return s.live.listed[part]
+}
+
+// Since is when reading began.
+func (s *space) Since() uint64 { return s.bornAt }
+
+// addrOnly leaves the port out.
+func addrOnly(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }

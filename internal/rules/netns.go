@@ -1,0 +1,118 @@
+package rules
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// errGone is returned for a namespace that is not there any more.
+var errGone = fmt.Errorf("the network namespace has gone: %w", fs.ErrNotExist)
+
+// namespace is a network namespace: its inode, and a path that may belong to
+// another one by now.
+type namespace struct {
+	inode uint32
+	path  string
+}
+
+// open opens the namespace; the caller closes it.
+func (n namespace) open() (netns.NsHandle, error) {
+	handle, err := netns.GetFromPath(n.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return handle, errGone
+	}
+	if err != nil {
+		return handle, fmt.Errorf("open namespace: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(handle), &st); err != nil || uint32(st.Ino) != n.inode {
+		handle.Close()
+		return handle, errGone
+	}
+	return handle, nil
+}
+
+// inside calls do in the namespace, on a thread of its own that is thrown away
+// afterwards, so that no other code can ever run in the wrong namespace.
+func (n namespace) inside(do func() error) error {
+	handle, err := n.open()
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if err := netns.Set(handle); err != nil {
+			done <- fmt.Errorf("enter namespace: %w", err)
+			return
+		}
+		done <- do()
+	}()
+	return <-done
+}
+
+// readFile reads a file of /proc/net, which is the namespace's; one that is
+// missing is empty.
+func (n namespace) readFile(name string) (data []byte, err error) {
+	err = n.inside(func() (err error) {
+		// Not /proc/net: that is the namespace of the process's first thread.
+		data, err = os.ReadFile("/proc/thread-self/net/" + name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	return data, err
+}
+
+// commandLimit is how long a program may take: a rule set that is larger than
+// what can be printed in this time stays unread.
+const commandLimit = 500 * time.Millisecond
+
+// run runs a program in the namespace and returns what it prints.
+func (n namespace) run(program string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.WaitDelay = commandLimit
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := n.inside(cmd.Start); err != nil {
+		return nil, err
+	}
+	err := cmd.Wait()
+	name := filepath.Base(program)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("%s took longer than %v", name, commandLimit)
+	case err != nil:
+		first, _, _ := bytes.Cut(bytes.TrimSpace(complaint.Bytes()), []byte("\n"))
+		return nil, fmt.Errorf("%s: %w: %q", name, err, first)
+	}
+	return out.Bytes(), nil
+}
+
+// findProgram returns the first of several programs that is installed, or "".
+// Service managers and ordinary users may leave sbin out of PATH.
+func findProgram(names ...string) string {
+	for _, name := range names {
+		for _, candidate := range []string{name, "/usr/sbin/" + name, "/sbin/" + name, "/usr/local/sbin/" + name} {
+			if path, err := exec.LookPath(candidate); err == nil {
+				return path
+			}
+		}
+	}
+	return ""
+}
