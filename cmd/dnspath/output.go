@@ -30,6 +30,7 @@ type output struct {
 	view   *render.Context
 	text   render.Text
 	filter *tracer.Filter
+	rules  explainer
 	stop   context.CancelFunc // ends the trace
 
 	shown     int
@@ -44,7 +45,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text:     render.Text{Color: color, Width: width},
+		text: render.Text{Color: color, Width: width}, rules: newExplainer(e, f.rules, t),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }
@@ -130,6 +131,7 @@ func (o *output) write() {
 func (o *output) writeRecord(w *bufio.Writer, record any) error {
 	switch r := record.(type) {
 	case *tracer.Lookup:
+		o.rules.Explain(r)
 		record = o.view.View(r)
 	case *tracer.Event:
 		name, _ := o.view.NetNS(r.NetNS)

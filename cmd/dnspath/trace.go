@@ -44,6 +44,7 @@ type traceFlags struct {
 	count     int
 	readyFile string
 	events    bool
+	rules     string
 }
 
 func parseTrace(e *env, args []string) (*traceFlags, error) {
@@ -59,6 +60,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.IntVar(&f.count, "count", 0, "end after `n` lookups (default: no end)")
 	fs.StringVar(&f.readyFile, "ready-file", "", "make this `file` when everything is attached")
 	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
+	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they are when the lookup is shown; or off")
 	f.observe.register(fs)
 	if err := parse(fs, args); err != nil {
 		return nil, err
@@ -66,7 +68,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	if err := checkOutput(f.output); err != nil {
 		return nil, err
 	}
-	errs := []error{positive("timeout", f.timeout)}
+	errs := []error{positive("timeout", f.timeout), checkRules(f.rules)}
 	if fs.Changed("duration") {
 		errs = append(errs, positive("duration", f.duration))
 	}
