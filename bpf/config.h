@@ -20,10 +20,11 @@ const volatile bool filter_netns = false;
 /* Wake the reader once so many bytes wait for it; until then it polls. */
 const volatile __u32 wakeup_bytes = 256 * 1024;
 
-/* Arguments that tracepoints gained over time; user space counts them in BTF (compat.h). */
+/* Arguments that tracepoints and functions gained over time; user space counts them in BTF (compat.h). */
 const volatile __u32 kfree_skb_args = 4;
 const volatile __u32 consume_skb_args = 2;
 const volatile __u32 udp_fail_args = 3;
+const volatile __u32 neigh_event_send_args = 3; /* 5.17 */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -108,6 +108,7 @@ enum event_flag {
 	FLAG_LOCAL = 1 << 7,	 /* a socket of this namespace sends it */
 	FLAG_NEW = 1 << 8,	 /* first sight of this packet */
 	FLAG_IN_HOOK = 1 << 9,	 /* hook is valid */
+	FLAG_RETURNED = 1 << 10, /* ret is what the function has returned */
 };
 
 /* Ways an event or a part of it was lost; per-CPU counters in the map "lost". */

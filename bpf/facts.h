@@ -157,7 +157,7 @@ static __always_inline void set_process(struct head *h, struct sk_buff *skb, con
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (h->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && BPF_CORE_READ(skb, sk) &&
+	if (s->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && BPF_CORE_READ(skb, sk) &&
 	    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) == h->netns)
 		set_caller(h);
 	else if (s->flags & FN_CALLER)

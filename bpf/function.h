@@ -134,17 +134,16 @@ static __always_inline struct nf_hook_state *state_of(const struct call *c, __u1
 /* set_state learns from a hook's state where the packet is. */
 static __always_inline void set_state(struct site *s, const struct nf_hook_state *state)
 {
-	if (!state)
-		return;
 	__u8 pf = BPF_CORE_READ(state, pf);
+	__u8 hook = BPF_CORE_READ(state, hook);
 
-	s->foreign = pf != NFPROTO_IPV4 && pf != NFPROTO_IPV6;
-	s->hook = BPF_CORE_READ(state, hook);
-	s->in_hook = true;
+	s->foreign = forget_bounds(pf != NFPROTO_IPV4 && pf != NFPROTO_IPV6);
 	s->net = BPF_CORE_READ(state, net);
-	s->dev = s->hook == NF_INET_LOCAL_OUT || s->hook == NF_INET_POST_ROUTING
+	s->dev = hook == NF_INET_LOCAL_OUT || hook == NF_INET_POST_ROUTING
 			 ? BPF_CORE_READ(state, out)
 			 : BPF_CORE_READ(state, in);
+	s->hook = BPF_CORE_READ(state, hook); /* anew: the verifier knows too much of the other */
+	s->in_hook = true;
 }
 
 /* set_names names the table, and the chain of nftables, that a call is about. */
@@ -295,11 +294,14 @@ static __noinline int called(const struct call *c)
 	__u16 flags = fn->flags;
 	struct sk_buff *skb = skb_of(c, flags, fn->skb);
 	struct site s = { .probe = c->probe, .flags = flags };
+	struct nf_hook_state *state;
 	struct found f;
 	bool born = false;
 	struct life *l;
 
-	set_state(&s, state_of(c, flags, fn->state));
+	state = state_of(c, flags, fn->state);
+	if (state)
+		set_state(&s, state);
 	if (s.foreign || !find(&f, skb, L3_NETWORK_HEADER)) {
 		if (flags & FN_RETURN)
 			push(c, 0, &s, 0);
@@ -405,6 +407,7 @@ static __noinline int returned(__u32 probe, __u64 sp, __u64 ret)
 		return 0;
 	flags = function_of(fr->step.h.probe)->flags;
 	fr->step.h.ret = flags & FN_CREATES ? ret != 0 : ret;
+	fr->step.h.flags |= FLAG_RETURNED;
 	if (flags & FN_UNLESS_0 && !fr->step.h.ret)
 		return 0;
 	if (fr->step.h.ret == NF_ACCEPT) {

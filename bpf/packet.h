@@ -110,7 +110,7 @@ static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 		off = forget_bounds(off);
 		next = ext[0];
 	}
-	f->proto = next;
+	f->proto = forget_bounds(next);
 	return carries(next) ? off : 0;
 }
 
@@ -128,7 +128,7 @@ static __always_inline __u32 to_l4(struct found *f)
 
 		if (!carries(ip.v4.protocol) || (frag & 0x1fff))
 			return 0;
-		f->proto = ip.v4.protocol;
+		f->proto = forget_bounds(ip.v4.protocol);
 		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
 		f->ip_id = bpf_ntohs(ip.v4.id);
 		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
@@ -188,12 +188,12 @@ static __always_inline __u32 into_udp(struct found *f, const struct udp_and_payl
 	__u16 type = u->payload[2] << 8 | u->payload[3];
 
 	if (in_ports(vxlan_ports, port)) {
-		f->tunnel = TUNNEL_VXLAN;
+		f->tunnel = forget_bounds(TUNNEL_VXLAN);
 		return u->payload[0] & 0x08 ? past_ethernet(f, off) : 0;
 	}
 	if (!in_ports(geneve_ports, port) || u->payload[0] >> 6)
 		return 0;
-	f->tunnel = TUNNEL_GENEVE;
+	f->tunnel = forget_bounds(TUNNEL_GENEVE);
 	off = forget_bounds(off + (u->payload[0] & 0x3f) * 4); /* options */
 	if (type == ETH_P_TEB)
 		return past_ethernet(f, off);
@@ -214,7 +214,7 @@ static __always_inline __u32 into_gre(struct found *f)
 
 	if (flags & ~(GRE_CSUM | GRE_KEY | GRE_SEQ))
 		return 0; /* another version, or routing */
-	f->tunnel = TUNNEL_GRE;
+	f->tunnel = forget_bounds(TUNNEL_GRE);
 	off += 4 + (flags >> 15) * 4 + (flags >> 13 & 1) * 4 + (flags >> 12 & 1) * 4;
 	off = forget_bounds(off);
 	if (type == ETH_P_TEB)
@@ -274,7 +274,7 @@ static __noinline enum holds look(struct found *f)
 		return look_udp(f);
 	if (f->proto == IPPROTO_GRE)
 		return steps_into(f, into_gre(f));
-	f->tunnel = TUNNEL_IP;
+	f->tunnel = forget_bounds(TUNNEL_IP);
 	return steps_into(f, off);
 }
 
@@ -301,7 +301,7 @@ static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 		return false;
 	f->digest = 0xcbf29ce484222325ULL;
 	f->ip_off = f->outer_off = f->flags = f->dns_id = forget_bounds(0);
-	f->tunnel = TUNNEL_NONE;
+	f->tunnel = forget_bounds(TUNNEL_NONE);
 
 	holds = look(f);
 	if (holds == HOLDS_TUNNEL)

@@ -78,6 +78,7 @@ const (
 	DnspathEventFlagFLAG_LOCAL     DnspathEventFlag = 128
 	DnspathEventFlagFLAG_NEW       DnspathEventFlag = 256
 	DnspathEventFlagFLAG_IN_HOOK   DnspathEventFlag = 512
+	DnspathEventFlagFLAG_RETURNED  DnspathEventFlag = 1024
 )
 
 type DnspathFrames struct {
@@ -351,6 +352,7 @@ const (
 	DnspathProgReturnedNeighEventSend        = "returned___neigh_event_send"
 	DnspathProgReturnedNfConntrackConfirm    = "returned___nf_conntrack_confirm"
 	DnspathProgReturnedUdpEnqueueScheduleSkb = "returned___udp_enqueue_schedule_skb"
+	DnspathProgReturnedBrNfPreRouting        = "returned_br_nf_pre_routing"
 	DnspathProgReturnedHandleResponse        = "returned_handle_response"
 	DnspathProgReturnedIp6tDoTable           = "returned_ip6t_do_table"
 	DnspathProgReturnedIpVsInHook            = "returned_ip_vs_in_hook"
@@ -380,6 +382,7 @@ const (
 	DnspathVarKeepStep                       = "keep_step"
 	DnspathVarKeepTunnel                     = "keep_tunnel"
 	DnspathVarKfreeSkbArgs                   = "kfree_skb_args"
+	DnspathVarNeighEventSendArgs             = "neigh_event_send_args"
 	DnspathVarNftChainName                   = "nft_chain_name"
 	DnspathVarNftChainTable                  = "nft_chain_table"
 	DnspathVarNftPktinfoState                = "nft_pktinfo_state"
@@ -491,6 +494,7 @@ type DnspathProgramSpecs struct {
 	ReturnedNeighEventSend        *ebpf.ProgramSpec `ebpf:"returned___neigh_event_send"`
 	ReturnedNfConntrackConfirm    *ebpf.ProgramSpec `ebpf:"returned___nf_conntrack_confirm"`
 	ReturnedUdpEnqueueScheduleSkb *ebpf.ProgramSpec `ebpf:"returned___udp_enqueue_schedule_skb"`
+	ReturnedBrNfPreRouting        *ebpf.ProgramSpec `ebpf:"returned_br_nf_pre_routing"`
 	ReturnedHandleResponse        *ebpf.ProgramSpec `ebpf:"returned_handle_response"`
 	ReturnedIp6tDoTable           *ebpf.ProgramSpec `ebpf:"returned_ip6t_do_table"`
 	ReturnedIpVsInHook            *ebpf.ProgramSpec `ebpf:"returned_ip_vs_in_hook"`
@@ -526,29 +530,30 @@ type DnspathMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnspathVariableSpecs struct {
-	ConsumeSkbArgs   *ebpf.VariableSpec `ebpf:"consume_skb_args"`
-	DnsPorts         *ebpf.VariableSpec `ebpf:"dns_ports"`
-	FilterNetns      *ebpf.VariableSpec `ebpf:"filter_netns"`
-	Functions        *ebpf.VariableSpec `ebpf:"functions"`
-	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
-	HaveCookies      *ebpf.VariableSpec `ebpf:"have_cookies"`
-	KeepEventFlag    *ebpf.VariableSpec `ebpf:"keep_event_flag"`
-	KeepFunctionFlag *ebpf.VariableSpec `ebpf:"keep_function_flag"`
-	KeepLoss         *ebpf.VariableSpec `ebpf:"keep_loss"`
-	KeepProbe        *ebpf.VariableSpec `ebpf:"keep_probe"`
-	KeepRecord       *ebpf.VariableSpec `ebpf:"keep_record"`
-	KeepStep         *ebpf.VariableSpec `ebpf:"keep_step"`
-	KeepTunnel       *ebpf.VariableSpec `ebpf:"keep_tunnel"`
-	KfreeSkbArgs     *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
-	NftChainName     *ebpf.VariableSpec `ebpf:"nft_chain_name"`
-	NftChainTable    *ebpf.VariableSpec `ebpf:"nft_chain_table"`
-	NftPktinfoState  *ebpf.VariableSpec `ebpf:"nft_pktinfo_state"`
-	NftTableFamily   *ebpf.VariableSpec `ebpf:"nft_table_family"`
-	NftTableName     *ebpf.VariableSpec `ebpf:"nft_table_name"`
-	UdpFailArgs      *ebpf.VariableSpec `ebpf:"udp_fail_args"`
-	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
-	WakeupBytes      *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
-	XtTableName      *ebpf.VariableSpec `ebpf:"xt_table_name"`
+	ConsumeSkbArgs     *ebpf.VariableSpec `ebpf:"consume_skb_args"`
+	DnsPorts           *ebpf.VariableSpec `ebpf:"dns_ports"`
+	FilterNetns        *ebpf.VariableSpec `ebpf:"filter_netns"`
+	Functions          *ebpf.VariableSpec `ebpf:"functions"`
+	GenevePorts        *ebpf.VariableSpec `ebpf:"geneve_ports"`
+	HaveCookies        *ebpf.VariableSpec `ebpf:"have_cookies"`
+	KeepEventFlag      *ebpf.VariableSpec `ebpf:"keep_event_flag"`
+	KeepFunctionFlag   *ebpf.VariableSpec `ebpf:"keep_function_flag"`
+	KeepLoss           *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepProbe          *ebpf.VariableSpec `ebpf:"keep_probe"`
+	KeepRecord         *ebpf.VariableSpec `ebpf:"keep_record"`
+	KeepStep           *ebpf.VariableSpec `ebpf:"keep_step"`
+	KeepTunnel         *ebpf.VariableSpec `ebpf:"keep_tunnel"`
+	KfreeSkbArgs       *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
+	NeighEventSendArgs *ebpf.VariableSpec `ebpf:"neigh_event_send_args"`
+	NftChainName       *ebpf.VariableSpec `ebpf:"nft_chain_name"`
+	NftChainTable      *ebpf.VariableSpec `ebpf:"nft_chain_table"`
+	NftPktinfoState    *ebpf.VariableSpec `ebpf:"nft_pktinfo_state"`
+	NftTableFamily     *ebpf.VariableSpec `ebpf:"nft_table_family"`
+	NftTableName       *ebpf.VariableSpec `ebpf:"nft_table_name"`
+	UdpFailArgs        *ebpf.VariableSpec `ebpf:"udp_fail_args"`
+	VxlanPorts         *ebpf.VariableSpec `ebpf:"vxlan_ports"`
+	WakeupBytes        *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	XtTableName        *ebpf.VariableSpec `ebpf:"xt_table_name"`
 }
 
 // DnspathObjects contains all objects after they have been loaded into the kernel.
@@ -598,29 +603,30 @@ func (m *DnspathMaps) Close() error {
 //
 // It can be passed to LoadDnspathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnspathVariables struct {
-	ConsumeSkbArgs   *ebpf.Variable `ebpf:"consume_skb_args"`
-	DnsPorts         *ebpf.Variable `ebpf:"dns_ports"`
-	FilterNetns      *ebpf.Variable `ebpf:"filter_netns"`
-	Functions        *ebpf.Variable `ebpf:"functions"`
-	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
-	HaveCookies      *ebpf.Variable `ebpf:"have_cookies"`
-	KeepEventFlag    *ebpf.Variable `ebpf:"keep_event_flag"`
-	KeepFunctionFlag *ebpf.Variable `ebpf:"keep_function_flag"`
-	KeepLoss         *ebpf.Variable `ebpf:"keep_loss"`
-	KeepProbe        *ebpf.Variable `ebpf:"keep_probe"`
-	KeepRecord       *ebpf.Variable `ebpf:"keep_record"`
-	KeepStep         *ebpf.Variable `ebpf:"keep_step"`
-	KeepTunnel       *ebpf.Variable `ebpf:"keep_tunnel"`
-	KfreeSkbArgs     *ebpf.Variable `ebpf:"kfree_skb_args"`
-	NftChainName     *ebpf.Variable `ebpf:"nft_chain_name"`
-	NftChainTable    *ebpf.Variable `ebpf:"nft_chain_table"`
-	NftPktinfoState  *ebpf.Variable `ebpf:"nft_pktinfo_state"`
-	NftTableFamily   *ebpf.Variable `ebpf:"nft_table_family"`
-	NftTableName     *ebpf.Variable `ebpf:"nft_table_name"`
-	UdpFailArgs      *ebpf.Variable `ebpf:"udp_fail_args"`
-	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
-	WakeupBytes      *ebpf.Variable `ebpf:"wakeup_bytes"`
-	XtTableName      *ebpf.Variable `ebpf:"xt_table_name"`
+	ConsumeSkbArgs     *ebpf.Variable `ebpf:"consume_skb_args"`
+	DnsPorts           *ebpf.Variable `ebpf:"dns_ports"`
+	FilterNetns        *ebpf.Variable `ebpf:"filter_netns"`
+	Functions          *ebpf.Variable `ebpf:"functions"`
+	GenevePorts        *ebpf.Variable `ebpf:"geneve_ports"`
+	HaveCookies        *ebpf.Variable `ebpf:"have_cookies"`
+	KeepEventFlag      *ebpf.Variable `ebpf:"keep_event_flag"`
+	KeepFunctionFlag   *ebpf.Variable `ebpf:"keep_function_flag"`
+	KeepLoss           *ebpf.Variable `ebpf:"keep_loss"`
+	KeepProbe          *ebpf.Variable `ebpf:"keep_probe"`
+	KeepRecord         *ebpf.Variable `ebpf:"keep_record"`
+	KeepStep           *ebpf.Variable `ebpf:"keep_step"`
+	KeepTunnel         *ebpf.Variable `ebpf:"keep_tunnel"`
+	KfreeSkbArgs       *ebpf.Variable `ebpf:"kfree_skb_args"`
+	NeighEventSendArgs *ebpf.Variable `ebpf:"neigh_event_send_args"`
+	NftChainName       *ebpf.Variable `ebpf:"nft_chain_name"`
+	NftChainTable      *ebpf.Variable `ebpf:"nft_chain_table"`
+	NftPktinfoState    *ebpf.Variable `ebpf:"nft_pktinfo_state"`
+	NftTableFamily     *ebpf.Variable `ebpf:"nft_table_family"`
+	NftTableName       *ebpf.Variable `ebpf:"nft_table_name"`
+	UdpFailArgs        *ebpf.Variable `ebpf:"udp_fail_args"`
+	VxlanPorts         *ebpf.Variable `ebpf:"vxlan_ports"`
+	WakeupBytes        *ebpf.Variable `ebpf:"wakeup_bytes"`
+	XtTableName        *ebpf.Variable `ebpf:"xt_table_name"`
 }
 
 // DnspathPrograms contains all programs after they have been loaded into the kernel.
@@ -685,6 +691,7 @@ type DnspathPrograms struct {
 	ReturnedNeighEventSend        *ebpf.Program `ebpf:"returned___neigh_event_send"`
 	ReturnedNfConntrackConfirm    *ebpf.Program `ebpf:"returned___nf_conntrack_confirm"`
 	ReturnedUdpEnqueueScheduleSkb *ebpf.Program `ebpf:"returned___udp_enqueue_schedule_skb"`
+	ReturnedBrNfPreRouting        *ebpf.Program `ebpf:"returned_br_nf_pre_routing"`
 	ReturnedHandleResponse        *ebpf.Program `ebpf:"returned_handle_response"`
 	ReturnedIp6tDoTable           *ebpf.Program `ebpf:"returned_ip6t_do_table"`
 	ReturnedIpVsInHook            *ebpf.Program `ebpf:"returned_ip_vs_in_hook"`
@@ -762,6 +769,7 @@ func (p *DnspathPrograms) Close() error {
 		p.ReturnedNeighEventSend,
 		p.ReturnedNfConntrackConfirm,
 		p.ReturnedUdpEnqueueScheduleSkb,
+		p.ReturnedBrNfPreRouting,
 		p.ReturnedHandleResponse,
 		p.ReturnedIp6tDoTable,
 		p.ReturnedIpVsInHook,

@@ -58,13 +58,19 @@ func (d *Decoder) Decode(record []byte) (*Event, error) {
 		e.Hook = hookNames[h.Hook]
 		e.HookLeft = flags&gen.DnspathEventFlagFLAG_HOOK_LEFT != 0
 	}
+	var err error
 	switch gen.DnspathRecord(h.Record) {
 	case gen.DnspathRecordRECORD_PACKET:
-		return e, d.decodePacket(e, record)
+		err = d.decodePacket(e, record)
 	case gen.DnspathRecordRECORD_STEP:
-		return e, d.decodeStep(e, record)
+		err = d.decodeStep(e, record)
+	default:
+		err = fmt.Errorf("%w: unknown kind of record %d", ErrMalformed, h.Record)
 	}
-	return nil, fmt.Errorf("%w: unknown kind of record %d", ErrMalformed, h.Record)
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // take copies the beginning of a record.
@@ -112,7 +118,9 @@ func (d *Decoder) decodeStep(e *Event, record []byte) error {
 	}
 	e.Step = true
 	e.Checksum.Summed = w.H.IpSummed
-	e.Verdict = meaningOf(e.Probe, w.H.Ret)
+	if gen.DnspathEventFlag(w.H.Flags)&gen.DnspathEventFlagFLAG_RETURNED != 0 {
+		e.Verdict = meaningOf(e.Probe, w.H.Ret)
+	}
 	if e.Verdict == VerdictFailed && w.H.Ret < 0 {
 		e.Errno = -int(w.H.Ret)
 	}
@@ -129,20 +137,16 @@ func (d *Decoder) decodeStep(e *Event, record []byte) error {
 	return nil
 }
 
-// meaningOf says what a function's return value means. Functions that report
-// their call alone have none.
+// meaningOf says what a function's return value means.
 func meaningOf(p Probe, ret int32) Verdict {
-	row := rows[p]
-	switch {
-	case !row.Returns():
-		return ""
-	case p == ProbeIPVSSchedule:
+	switch p {
+	case ProbeIPVSSchedule:
 		return pick(ret != 0, VerdictOK, VerdictFailed)
-	case p == ProbeUDPEnqueue:
+	case ProbeUDPEnqueue:
 		return pick(ret == 0, VerdictOK, VerdictFailed)
-	case p == ProbeNeighbour:
+	case ProbeNeighbour:
 		return VerdictQueue
-	case p == ProbeNFHookSlow: // its own return value: net/netfilter/core.c
+	case ProbeNFHookSlow: // its own return value: net/netfilter/core.c
 		return pick(ret < 0, VerdictDrop, VerdictStolen)
 	}
 	return netfilterVerdict(ret)

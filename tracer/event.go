@@ -15,10 +15,10 @@ type Event struct {
 	NetNS    uint32         `json:"netns,omitempty"` // inode of the network namespace; 0 unknown
 	Ifindex  uint32         `json:"ifindex,omitempty"`
 	Dev      string         `json:"dev,omitempty"` // name at that moment
-	Src      netip.AddrPort `json:"src"`           // innermost addresses
-	Dst      netip.AddrPort `json:"dst"`
-	Len      uint32         `json:"len"` // bytes in the sk_buff
-	TTL      uint8          `json:"ttl"` // of the innermost IP header
+	Src      netip.AddrPort `json:"src,omitzero"`           // innermost addresses
+	Dst      netip.AddrPort `json:"dst,omitzero"`
+	Len      uint32         `json:"len,omitempty"` // bytes in the sk_buff
+	TTL      uint8          `json:"ttl,omitempty"` // of the innermost IP header
 	IPID     uint16         `json:"ip_id,omitempty"`
 	Mark     uint32         `json:"mark,omitempty"`
 	Tunnel   *Tunnel        `json:"tunnel,omitempty"`
@@ -36,11 +36,11 @@ type Event struct {
 	Errno    int            `json:"errno,omitempty"`    // udp_fail_queue_rcv_skb: positive
 	PID      uint32         `json:"pid,omitempty"`      // of the process that sends or reads it; 0 unknown
 	Comm     string         `json:"comm,omitempty"`     // its name: any bytes
-	Checksum Checksum       `json:"checksum"`
+	Checksum Checksum       `json:"checksum,omitzero"`
 
-	DNSID     uint16 `json:"dns_id"`
-	DNSFlags  uint16 `json:"dns_flags"` // second word of the header, RFC 1035 section 4.1.1
-	DNSLen    uint16 `json:"dns_len"`   // of the message as the UDP header says, bytes
+	DNSID     uint16 `json:"dns_id,omitzero"`
+	DNSFlags  uint16 `json:"dns_flags,omitzero"` // second word of the header, RFC 1035 section 4.1.1
+	DNSLen    uint16 `json:"dns_len,omitzero"`   // of the message as the UDP header says, bytes
 	Response  bool   `json:"response,omitempty"`
 	Local     bool   `json:"local,omitempty"`     // it belongs to a socket of this namespace: it is sent here
 	Short     bool   `json:"short,omitempty"`     // under 12 bytes: no DNS header; DNSID is 0
@@ -141,7 +141,7 @@ type ICMP struct {
 // Checksum is what the kernel keeps about the checksums of a packet; a verdict
 // needs the packet too.
 type Checksum struct {
-	Field  uint16 `json:"field"`           // of the innermost UDP header
+	Field  uint16 `json:"field,omitzero"`           // of the innermost UDP header
 	Outer  uint16 `json:"outer,omitempty"` // of the tunnel's UDP header
 	Summed uint8  `json:"ip_summed"`       // CHECKSUM_NONE 0, UNNECESSARY 1, COMPLETE 2, PARTIAL 3
 	Level  uint8  `json:"csum_level,omitempty"`

@@ -67,7 +67,7 @@ func TestReason(t *testing.T) {
 		want string
 	}{
 		{"not supported", fmt.Errorf("probe: %w", ebpf.ErrNotSupported), "needs Linux 6.4"},
-		{"not permitted", fmt.Errorf("probe: %w", unix.EPERM), "needs Linux 6.4: operation not permitted"},
+		{"not permitted", fmt.Errorf("probe: %w", unix.EPERM), "needs Linux 6.4: operation not permitted, although all capabilities are there: by its configuration or a security module"},
 		{"anything else", unix.EINVAL, "needs Linux 6.4: invalid argument"},
 	}
 	for _, tt := range tests {

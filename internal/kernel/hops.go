@@ -42,9 +42,6 @@ type Hop struct {
 	call   gen.DnspathFunction // functions only: what its arguments are
 }
 
-// Returns reports whether a function's return value is observed.
-func (h Hop) Returns() bool { return h.call.Flags&returns != 0 }
-
 // function makes the row of a kernel function.
 func function(name, layer, symbol, module, sees string, probe gen.DnspathProbe, call gen.DnspathFunction) Hop {
 	return Hop{Name: name, Layer: layer, Kind: KindFunction, Program: symbol, Target: symbol, module: module,

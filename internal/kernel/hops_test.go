@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -22,7 +23,14 @@ func TestHopsCoverPrograms(t *testing.T) {
 		want = append(want, name)
 	}
 	for _, h := range hops {
-		got = append(got, h.Program)
+		if h.Kind != KindFunction {
+			got = append(got, h.Program)
+		}
+	}
+	for name := range functionPrograms() {
+		if name != "called_br_handle_frame" && !strings.Contains(name, "_request") { // by kprobe alone
+			got = append(got, name)
+		}
 	}
 	slices.Sort(want)
 	slices.Sort(got)
@@ -30,6 +38,10 @@ func TestHopsCoverPrograms(t *testing.T) {
 		t.Errorf("programs (-object +table):\n%s", diff)
 	}
 	for _, h := range hops {
+		if h.Kind == KindFunction {
+			checkFunction(t, spec, h)
+			continue
+		}
 		p := spec.Programs[h.Program]
 		if p == nil {
 			continue
@@ -43,6 +55,18 @@ func TestHopsCoverPrograms(t *testing.T) {
 		}
 		if (h.Kind == KindTCX) != (h.attach != 0) || h.attach != 0 && p.AttachType != h.attach {
 			t.Errorf("%s attaches as %s, the table says %s", h.Program, p.AttachType, h.attach)
+		}
+	}
+}
+
+// checkFunction holds that the programs of a function's fentry and fexit are
+// attached to it.
+func checkFunction(t *testing.T, spec *ebpf.CollectionSpec, h Hop) {
+	t.Helper()
+	call, ret := h.programs(BackendFentry)
+	for name, attach := range map[string]ebpf.AttachType{call: ebpf.AttachTraceFEntry, ret: ebpf.AttachTraceFExit} {
+		if p := spec.Programs[name]; p != nil && (p.AttachTo != h.Target || p.AttachType != attach) {
+			t.Errorf("%s attaches to %s as %s, the table says %s as %s", name, p.AttachTo, p.AttachType, h.Target, attach)
 		}
 	}
 }
@@ -73,7 +97,7 @@ func TestHopsCoverProbes(t *testing.T) {
 
 // TestHopsWords holds the words of the table, which are in exports.
 func TestHopsWords(t *testing.T) {
-	layers := []string{"device", "tc", "netfilter", "socket", "ip", "end"}
+	layers := []string{"socket", "bridge", "ip", "netfilter", "ipvs", "tunnel", "device", "tc", "end"}
 	for _, h := range hops {
 		if h.Name == "" || h.Target == "" || h.Sees == "" || !slices.Contains(layers, h.Layer) {
 			t.Errorf("%s: name %q, target %q, sees %q, layer %q", h.Program, h.Name, h.Target, h.Sees, h.Layer)

@@ -300,6 +300,12 @@ func (s *Session) configure(spec *ebpf.CollectionSpec, types *btf.Spec) error {
 		}
 		values[name] = uint32(n)
 	}
+	var fn *btf.Func
+	if err := types.TypeByName("__neigh_event_send", &fn); err == nil {
+		if proto, ok := fn.Type.(*btf.FuncProto); ok {
+			values["neigh_event_send_args"] = uint32(len(proto.Params))
+		}
+	}
 	if s.backend != BackendTracepoint {
 		m := moduleTypes{kernel: types}
 		for name, offset := range m.layout() {

@@ -34,6 +34,29 @@ const kernelEnv = "DNSPATH_KERNEL"
 // TestVerifierCost loads every program on the running kernel, logs what the
 // verifier spent on it, and compares that with what it spent before.
 func TestVerifierCost(t *testing.T) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int)
+	for _, b := range Backends {
+		if b.Unavailable() == "" {
+			maps.Copy(got, costsOf(t, b))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		t.Logf("%-26s %d instructions", name, got[name]) // read by scripts/vm/matrix
+		if got[name] > maxProcessed {
+			t.Errorf("%s: the verifier processed %d instructions, want at most %d", name, got[name], maxProcessed)
+		}
+	}
+	if kernel := os.Getenv(kernelEnv); kernel != "" {
+		checkCosts(t, kernel, got)
+	}
+}
+
+// costsOf loads all programs that a backend needs and returns what each cost.
+func costsOf(t *testing.T, b Backend) map[string]int {
+	t.Helper()
 	spec, err := gen.LoadDnspath()
 	if err != nil {
 		t.Fatal(err)
@@ -42,15 +65,20 @@ func TestVerifierCost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := Options{Netfilter: true, TCX: true}
-	if err := new(Session).choose(spec, types, opts); err != nil { // less what this kernel lacks
+	s := &Session{opts: Options{Netfilter: NetfilterOn, TCX: true}, backend: b, syms: newSymbols()}
+	symbols, err := s.wantedSymbols()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := configure(spec, types, opts); err != nil {
+	if err := s.choose(spec, types, symbols); err != nil { // less what this kernel lacks
 		t.Fatal(err)
 	}
-	if err := rlimit.RemoveMemlock(); err != nil {
+	if err := s.configure(spec, types); err != nil {
 		t.Fatal(err)
+	}
+	if b != BackendTracepoint { // the others are the same for all
+		functions := functionPrograms()
+		maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !functions[name] })
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: types, LogLevel: ebpf.LogLevelStats},
@@ -58,30 +86,24 @@ func TestVerifierCost(t *testing.T) {
 	if err != nil {
 		var ve *ebpf.VerifierError
 		if errors.As(err, &ve) {
-			t.Fatalf("%+v", ve)
+			t.Fatalf("%s: %+v", b, ve)
 		}
-		t.Fatal(err)
+		t.Fatalf("%s: %v", b, err)
 	}
 	defer coll.Close()
-
 	got := make(map[string]int)
 	processed := regexp.MustCompile(`processed (\d+) insns`)
-	for _, name := range slices.Sorted(maps.Keys(coll.Programs)) {
-		m := processed.FindStringSubmatch(coll.Programs[name].VerifierLog)
+	for name, prog := range coll.Programs {
+		m := processed.FindStringSubmatch(prog.VerifierLog)
 		if m == nil {
 			t.Errorf("%s: no verifier statistics", name)
 			continue
 		}
-		t.Logf("%-26s %s instructions", name, m[1]) // read by scripts/vm/matrix
-		n, err := strconv.Atoi(m[1])
-		if err != nil || n > maxProcessed {
-			t.Errorf("%s: the verifier processed %d instructions, want at most %d", name, n, maxProcessed)
+		if got[name], err = strconv.Atoi(m[1]); err != nil {
+			t.Error(err)
 		}
-		got[name] = n
 	}
-	if kernel := os.Getenv(kernelEnv); kernel != "" {
-		checkCosts(t, kernel, got)
-	}
+	return got
 }
 
 // checkCosts compares the numbers of a kernel with those that are kept. A tenth

@@ -180,7 +180,7 @@ func collectFields(typ reflect.Type, fields map[string]reflect.Type) (required [
 			required = append(required, collectFields(embedded, fields)...)
 		case name != "-" && name != "":
 			fields[name] = f.Type
-			if !strings.Contains(options, "omitempty") {
+			if !strings.Contains(options, "omit") { // omitempty, omitzero
 				required = append(required, name)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,24 +161,45 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 	}
 }
 
-// rowsOf makes lines of hops: hooks one after the other that changed nothing
-// share one.
+// rowsOf makes lines of hops: those in netfilter, one after the other, that
+// changed nothing share one, hook by hook.
 func rowsOf(hops []Hop) []row {
 	var rows []row
 	for i := range hops {
 		h := &hops[i]
-		if quiet(h) && i > 0 && quiet(&hops[i-1]) && hops[i-1].NetNS == h.NetNS && (hops[i-1].Tunnel == nil) == (h.Tunnel == nil) {
-			last := &rows[len(rows)-1]
-			last.place += " " + h.Hook
+		if i == 0 || !passes(h) || !passes(&hops[i-1]) || hops[i-1].NetNS != h.NetNS || (hops[i-1].Tunnel == nil) != (h.Tunnel == nil) {
+			rows = append(rows, rowOf(h))
 			continue
 		}
-		rows = append(rows, rowOf(h))
+		last, text := &rows[len(rows)-1], passedText(h)
+		switch {
+		case hops[i-1].Hook == h.Hook && text == "":
+		case hops[i-1].Hook == h.Hook:
+			last.detail = join(last.detail, text)
+		case text == "" && last.detail == "":
+			last.place += " " + h.Hook
+		default:
+			rows = append(rows, rowOf(h))
+		}
 	}
 	return rows
 }
 
-// quiet reports whether a hop is a hook that the packet went into, and nothing more.
-func quiet(h *Hop) bool { return h.Hop == "hook" && h.Change == nil }
+// join adds to a list; of iptables' tables, the tool is named once.
+func join(list, item string) string {
+	if list == "" {
+		return item
+	}
+	parts := strings.Split(list, ", ")
+	if tool, table, ok := strings.Cut(item, " "); ok && strings.HasSuffix(tool, "tables") {
+		for i := len(parts) - 1; i >= 0 && tool != "nftables"; i-- {
+			if strings.HasPrefix(parts[i], tool+" ") {
+				return list + ", " + table
+			}
+		}
+	}
+	return list + ", " + item
+}
 
 func rowOf(h *Hop) row {
 	r := row{at: h.TNS, sign: "+", where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop}
@@ -195,11 +217,18 @@ func rowOf(h *Hop) row {
 	case h.ICMP != nil:
 		r.color = red
 		details = append(details, h.ICMP.Meaning)
+	case passes(h):
+		r.place, r.what, r.color = h.Hook, "hook", dim
+		details = append(details, functionText(h))
 	case h.Hook != "":
 		r.place = h.Hook
 		if h.Change == nil {
-			r.what = "hook"
-			r.color = dim
+			r.color = yellow
+			details = append(details, functionText(h))
+		}
+	default:
+		if text := functionText(h); text != "" {
+			details = append(details, text)
 		}
 	}
 	if h.Layer == "socket" && h.Drop == nil {
@@ -208,7 +237,7 @@ func rowOf(h *Hop) row {
 			r.what = "queued"
 		}
 	}
-	if h.Hop == "read" && h.Process != "" {
+	if (h.Hop == "read" || h.Hop == "send") && h.Process != "" {
 		details = append(details, fmt.Sprintf("by %s[%d]", printable(h.Process), h.PID))
 	}
 	if h.Inferred {
@@ -227,6 +256,7 @@ func rowOf(h *Hop) row {
 			details = append(details, changeText(h, &h.Changes[i]))
 		}
 	}
+	details = slices.DeleteFunc(details, func(s string) bool { return s == "" })
 	r.detail = strings.Join(details, "; ")
 	return r
 }
@@ -270,7 +300,11 @@ func changeText(h *Hop, c *Change) string {
 	switch {
 	case c.Kind == "encap" && h.Tunnel != nil:
 		t := h.Tunnel
-		return fmt.Sprintf("encapsulated: %s, VNI %d, %s → %s", t.Kind, t.VNI, t.Src, t.Dst)
+		s := "encapsulated: " + t.Kind
+		if t.VNI != 0 {
+			s += fmt.Sprintf(", VNI %d", t.VNI)
+		}
+		return fmt.Sprintf("%s, %s → %s", s, t.Src, t.Dst)
 	case c.Kind == "decap":
 		return "decapsulated"
 	}
