@@ -89,8 +89,10 @@ func (b *hopBuilder) refused(drop *Hop) *By {
 		case h.NetNS != drop.NetNS || h.Layer != "netfilter" && h.Layer != "ipvs":
 			return nil
 		case h.Verdict != VerdictDrop || h.Probe == ProbeNFHookSlow:
-		case h.Table != nil:
+		case h.Table != nil && h.Table.Chain == "":
 			return &By{Name: h.Table.String() + " " + string(h.Hook), How: HowSeen}
+		case h.Table != nil:
+			return &By{Name: h.Table.String(), How: HowSeen}
 		case h.Probe == ProbeConfirm:
 			drop.Drop.Confirm, drop.Drop.Hook = true, h.Hook
 			return &By{Name: "conntrack's confirmation", How: HowSeen}

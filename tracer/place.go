@@ -74,14 +74,14 @@ func (c *Correlator) place(e *Event) {
 	c.extend(leg, e)
 }
 
-// whole returns a copy of a step with what it shares with the event before it
-// of the same packet.
+// whole returns a copy of a step with what it shares with the event before it.
+// A step is as old as the call that it tells of, and comes when that returns:
+// other events may have come meanwhile.
 func (l *legState) whole(e *Event) *Event {
-	last := l.events[len(l.events)-1]
-	for _, old := range slices.Backward(l.events) {
-		if old.Packet == e.Packet {
+	last := l.events[0]
+	for _, old := range l.events {
+		if old.Time <= e.Time && (old.Time >= last.Time || last.Time > e.Time) {
 			last = old
-			break
 		}
 	}
 	w := *e

@@ -1,9 +1,6 @@
 package render
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // A function of netfilter that let the packet be is told together with those
 // around it: which tables it went through in one hook, in one line.
@@ -13,7 +10,23 @@ func passes(h *Hop) bool {
 	if h.Layer != "netfilter" || h.Change != nil || h.Drop != nil {
 		return false
 	}
-	return h.Verdict == "" || h.Verdict == "accept"
+	// What a hook refuses, the drop that follows tells.
+	return h.Verdict == "" || h.Verdict == "accept" || h.Hop == "hook"
+}
+
+// resumes reports whether a hook that the packet was taken out of is one that
+// it had passed on the bridge, earlier in the same namespace: br_netfilter then
+// passes it on itself (net/bridge/br_netfilter_hooks.c, ip_sabotage_in).
+func resumes(hops []Hop, i int) bool {
+	if hops[i].Verdict != "stolen" || hops[i].Hook != "PREROUTING" {
+		return false
+	}
+	for j := i - 1; j >= 0 && hops[j].NetNS == hops[i].NetNS; j-- {
+		if hops[j].Hop == "bridge-nf" {
+			return hops[j].Verdict == "stolen"
+		}
+	}
+	return false
 }
 
 // passedText names what a hop that passes is, "" for a hook itself.
@@ -23,6 +36,8 @@ func passedText(h *Hop) string {
 		return tableText(h.Table)
 	case h.CTState != "":
 		return "conntrack: " + h.CTState
+	case h.Hop == "hook" && h.Verdict == "stolen":
+		return "stolen or queued by one of its functions"
 	case h.Hop == "hook":
 		return ""
 	}
@@ -39,6 +54,9 @@ func tableText(t *Table) string {
 	return s
 }
 
+// named are the layers whose hops several functions make: the text names which.
+var named = map[string]bool{"bridge": true, "ip": true, "ipvs": true, "tunnel": true}
+
 // functionText says in one phrase what a kernel function told; "" if the name
 // of the hop says all.
 func functionText(h *Hop) string {
@@ -48,17 +66,17 @@ func functionText(h *Hop) string {
 	case h.Hop == "bridge-nf":
 		return "handed to iptables"
 	case h.Waits != nil:
-		return fmt.Sprintf("waits for the address of %s on %s (%s)", h.Waits.Addr, printable(h.Waits.Dev), h.Waits.State)
+		return fmt.Sprintf("waits for the link-layer address of %s on %s", h.Waits.Addr, printable(h.Waits.Dev))
 	case h.Layer == "device":
 		return viaText(h)
 	case h.Route != nil:
 		return routeText(h.Route)
 	case h.Hop == "ipvs-schedule" && h.Verdict == "failed":
 		return "no real server"
-	case h.Verdict != "" && h.Verdict != "accept" && h.Verdict != "ok":
-		return strings.TrimSpace(passedText(h) + " " + h.Verdict)
-	case h.Layer == "netfilter":
+	case passes(h):
 		return passedText(h)
+	case h.Verdict != "" && h.Verdict != "accept" && h.Verdict != "ok":
+		return passedText(h) + ": " + h.Verdict
 	}
 	return ""
 }

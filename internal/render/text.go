@@ -167,7 +167,12 @@ func rowsOf(hops []Hop) []row {
 	var rows []row
 	for i := range hops {
 		h := &hops[i]
-		if i == 0 || !passes(h) || !passes(&hops[i-1]) || hops[i-1].NetNS != h.NetNS || (hops[i-1].Tunnel == nil) != (h.Tunnel == nil) {
+		if resumes(hops, i) {
+			rows = append(rows, rowOf(h))
+			rows[len(rows)-1].detail = "passed on the bridge before"
+			continue
+		}
+		if i == 0 || !passes(h) || resumes(hops, i-1) || !passes(&hops[i-1]) || hops[i-1].NetNS != h.NetNS || (hops[i-1].Tunnel == nil) != (h.Tunnel == nil) {
 			rows = append(rows, rowOf(h))
 			continue
 		}
@@ -226,10 +231,13 @@ func rowOf(h *Hop) row {
 			r.color = yellow
 			details = append(details, functionText(h))
 		}
+	case named[h.Layer]:
+		details = append(details, strings.TrimSpace(h.Probe+" "+functionText(h)))
 	default:
-		if text := functionText(h); text != "" {
-			details = append(details, text)
-		}
+		details = append(details, functionText(h))
+	}
+	if h.Hop == "output" && h.Route != nil {
+		r.place = printable(h.Route.Dev)
 	}
 	if h.Layer == "socket" && h.Drop == nil {
 		r.place = "socket"
