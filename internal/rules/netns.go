@@ -79,7 +79,7 @@ func (n namespace) readFile(name string) (data []byte, err error) {
 
 // commandLimit is how long a program may take: a rule set that is larger than
 // what can be printed in this time stays unread.
-const commandLimit = 500 * time.Millisecond
+const commandLimit = time.Second
 
 // run runs a program in the namespace and returns what it prints.
 func (n namespace) run(program string, args ...string) ([]byte, error) {

@@ -3,6 +3,7 @@ package rules
 import (
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/google/nftables"
@@ -63,12 +64,15 @@ func (t *nftTable) rules(chain string) ([]rule, error) {
 	return rules, nil
 }
 
+// counted is a counter with what it has counted, which is no part of the rule.
+var counted = regexp.MustCompile(`\bcounter packets \d+ bytes \d+`)
+
 // text finds the rule in what nft prints; without that, there may be a comment.
 func (t *nftTable) text(chain string, r rule) string {
 	handle := fmt.Sprintf(" # handle %d", r.(nftRule).Handle)
 	for line := range strings.Lines(t.source.List(t.Table, chain)) {
 		if spec, ok := strings.CutSuffix(strings.TrimSpace(line), handle); ok {
-			return strings.Join(strings.Fields(spec), " ")
+			return counted.ReplaceAllString(strings.Join(strings.Fields(spec), " "), "counter")
 		}
 	}
 	if comment, ok := comment(r.(nftRule).UserData); ok {

@@ -30,7 +30,7 @@ func (v *nftEval) step(e expr.Any) (done bool, err error) {
 	case *expr.Bitwise:
 		v.bitwise(e)
 	case *expr.Cmp:
-		return v.ask(v.registers.load(e.Register, len(e.Data)).compare(e.Op, e.Data)), nil
+		return v.compare(e), nil
 	case *expr.Range:
 		in := v.registers.load(e.Register, len(e.FromData)).between(e.FromData, e.ToData)
 		return v.ask(in.not(e.Op == expr.CmpOpNeq)), nil
@@ -82,6 +82,17 @@ func (v *nftEval) load(e expr.Any) {
 func (v *nftEval) ask(answer tri) (done bool) {
 	v.sure = v.sure && answer == yes
 	return answer == no
+}
+
+// compare asks for a register's value. What compares for equality has used it
+// up: if it is compared again, an expression in between loaded something else,
+// one that the library does not know and leaves out without a word.
+func (v *nftEval) compare(e *expr.Cmp) (done bool) {
+	answer := v.registers.load(e.Register, len(e.Data)).compare(e.Op, e.Data)
+	if e.Op == expr.CmpOpEq || e.Op == expr.CmpOpNeq {
+		v.registers.store(e.Register, unknownValue(len(e.Data)))
+	}
+	return v.ask(answer)
 }
 
 func (v *nftEval) meta(e *expr.Meta) {

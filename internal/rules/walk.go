@@ -71,6 +71,7 @@ type candidate struct {
 	base  *base
 	path  []string // chains, the base chain first
 	rule  rule     // nil: the policy
+	sure  bool     // the packet came there for sure, and did match
 	idle  bool     // by the counter of a rule on the way, it did not
 	fresh bool     // the counters are younger than the packet
 }
@@ -120,8 +121,9 @@ func (w *walk) enter() error {
 		return err
 	}
 	if left != no && w.base.drops && w.packet.Deed == Drop {
-		w.add(candidate{base: w.base, path: []string{w.base.chain}, idle: w.base.idle})
-		w.decided = w.decided || left == yes && sure
+		sure = sure && left == yes
+		w.add(candidate{base: w.base, path: []string{w.base.chain}, sure: sure, idle: w.base.idle})
+		w.decided = w.decided || sure
 	}
 	return nil
 }
@@ -190,7 +192,7 @@ func (w *walk) take(s step, r rule, o outcome) (ends, out tri, err error) {
 		return min(does, -back), no, err
 	}
 	if w.fits(o.action) {
-		w.add(candidate{base: w.base, path: s.path, rule: r, idle: idle})
+		w.add(candidate{base: w.base, path: s.path, rule: r, sure: certain, idle: idle})
 	}
 	if certain && (o.verb == drop || o.verb == reject || o.verb == translate && w.packet.nat()) {
 		w.decided = true
@@ -211,13 +213,17 @@ func (w *walk) fits(a action) bool {
 	}
 }
 
-// add keeps a candidate; a rule to which two ways lead is still one rule.
+// add keeps a candidate; a rule to which two ways lead is still one rule. A
+// rule that may or may not drop the packet, and never dropped any, is none. Of
+// NAT the address is evidence enough: kube-proxy sets counters back to zero as
+// it changes its chains.
 func (w *walk) add(c candidate) {
 	same := func(o candidate) bool { return o.base == c.base && o.rule == c.rule }
-	if !slices.ContainsFunc(w.found, same) {
-		c.fresh = c.base.since() > w.packet.Time
-		w.found = append(w.found, c)
+	c.fresh = c.base.since() > w.packet.Time
+	if c.idle && c.fresh && !c.sure && !w.packet.nat() || slices.ContainsFunc(w.found, same) {
+		return
 	}
+	w.found = append(w.found, c)
 }
 
 // choose answers with the one candidate that is left. counted reports whether
