@@ -387,7 +387,7 @@ func TestText(t *testing.T) {
 	for _, want := range []string{
 		"text.example.test. A  answered NOERROR 203.0.113.7 in ",
 		fmt.Sprintf("client %s", res.Local), "asked 10.96.0.10:53, that is 10.244.2.53:53", fmt.Sprintf("ID %d\n", res.ID),
-		"DNAT 10.96.0.10:53 → 10.244.2.53:53\n", "UN-DNAT 10.244.2.53:53 → 10.96.0.10:53\n",
+		"DNAT 10.96.0.10:53 → 10.244.2.53:53 by iptables nat PREROUTING → KUBE-SERVICES → ", "UN-DNAT 10.244.2.53:53 → 10.96.0.10:53\n",
 		"encapsulated: vxlan, VNI 4096, 192.0.2.1:", "decapsulated\n",
 		"text-dropped.example.test. A  dropped: the query: NETFILTER_DROP in nft_do_chain", "DROP", "in hook FORWARD\n",
 	} {

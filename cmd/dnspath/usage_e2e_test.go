@@ -79,6 +79,7 @@ func TestUsageErrors(t *testing.T) {
 		{"--client=", "--client"},
 		{"--server=", "--server"},
 		{"--port=", "--port"},
+		{"--rules guess", `--rules: "guess"`},
 		{"--vxlan-port=", "--vxlan-port"},
 		{"--server example.test", `--server: "example.test"`},
 		{"--server 10.0.0.1:53", `--server: "10.0.0.1:53"`},
