@@ -26,7 +26,7 @@ const (
 // of dnspath itself, which pass every packet on, are left out. A device or
 // namespace that is not there has none.
 func Attached(ns Namespace, ifindex int, at Place) (names []string, err error) {
-	err = inside(ns.Path, func() (err error) {
+	err = Inside(ns.Path, func() (err error) {
 		if at == PlaceXDP {
 			names, err = attachedXDP(ifindex)
 			return err

@@ -71,7 +71,7 @@ func (s *Session) SyncNetfilter(live []Namespace) error {
 			continue
 		}
 		var links []link.Link
-		err := inside(n.Path, func() (err error) {
+		err := Inside(n.Path, func() (err error) {
 			links, err = s.attachNetfilter()
 			return err
 		})
@@ -126,10 +126,10 @@ func attachHook(opts link.NetfilterOptions, inward int32) (link.Link, error) {
 	}
 }
 
-// inside calls do in the network namespace at path, on a thread of its own
+// Inside calls do in the network namespace at path, on a thread of its own
 // that is thrown away afterwards, so that no other code can ever run in the
 // wrong namespace.
-func inside(path string, do func() error) error {
+func Inside(path string, do func() error) error {
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)

@@ -33,7 +33,7 @@ func (s *Session) SyncTCX(live []Namespace, patterns []string) error {
 	var errs []error
 	seen := map[device]bool{}
 	for _, n := range live {
-		err := inside(n.Path, func() error { return s.attachDevices(n.Inode, patterns, seen) })
+		err := Inside(n.Path, func() error { return s.attachDevices(n.Inode, patterns, seen) })
 		if err != nil && !gone(err) {
 			errs = append(errs, fmt.Errorf("tc hooks of %s: %w", n.Path, err))
 		}
