@@ -126,7 +126,8 @@ int sk_data_ready(__u64 *ctx)
 SEC("tp_btf/skb_copy_datagram_iovec")
 int skb_copy_datagram_iovec(__u64 *ctx)
 {
-	struct site s = { .probe = PROBE_SKB_COPY_DATAGRAM_IOVEC, .flags = FN_STALE_DEV | FN_CALLER };
+	struct site s = { .probe = PROBE_SKB_COPY_DATAGRAM_IOVEC,
+			  .flags = FN_STALE_DEV | FN_CALLER };
 
 	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
 	return 0;
@@ -295,11 +296,19 @@ int functions_returned(struct pt_regs *ctx)
 	}
 
 /* The return value lies behind all the arguments: nargs is how many the function has. */
-#define RETURNED(fn, id, nargs)                          \
-	SEC("fexit/" #fn)                                \
-	int returned_##fn(__u64 *ctx)                    \
-	{                                                \
-		return returned((id), 0, ctx[(nargs)]);  \
+#define RETURNED(fn, id, nargs)                         \
+	SEC("fexit/" #fn)                               \
+	int returned_##fn(__u64 *ctx)                   \
+	{                                               \
+		return returned((id), 0, ctx[(nargs)]); \
+	}
+
+/* Of a pointer the verifier allows little but to ask whether it is one. */
+#define CREATED(fn, id, nargs)                               \
+	SEC("fexit/" #fn)                                    \
+	int returned_##fn(__u64 *ctx)                        \
+	{                                                    \
+		return returned((id), 0, ctx[(nargs)] != 0); \
 	}
 
 CALLED(ip_send_skb, PROBE_IP_SEND_SKB, 2)
@@ -327,7 +336,7 @@ RETURNED(__nf_conntrack_confirm, PROBE_NF_CONNTRACK_CONFIRM, 1)
 CALLED(ip_vs_in_hook, PROBE_IP_VS_IN_HOOK, 3)
 RETURNED(ip_vs_in_hook, PROBE_IP_VS_IN_HOOK, 3)
 CALLED(ip_vs_schedule, PROBE_IP_VS_SCHEDULE, 2)
-RETURNED(ip_vs_schedule, PROBE_IP_VS_SCHEDULE, 5)
+CREATED(ip_vs_schedule, PROBE_IP_VS_SCHEDULE, 5)
 CALLED(ip_vs_nat_xmit, PROBE_IP_VS_NAT_XMIT, 1)
 CALLED(ip_vs_nat_xmit_v6, PROBE_IP_VS_NAT_XMIT_V6, 1)
 CALLED(ip_vs_dr_xmit, PROBE_IP_VS_DR_XMIT, 1)

@@ -192,17 +192,17 @@ struct event {
 	__u16 outer_check; /* of the tunnel's UDP header */
 	__u16 csum_start;  /* from skb->head */
 	__u16 csum_offset;
-	__u16 l4_off; /* innermost UDP header from skb->head */
+	__u16 l4_off;	       /* innermost UDP header from skb->head */
 	struct tuple flow;     /* innermost addresses */
 	struct tuple outer;    /* the tunnel's */
 	struct tuple ct_orig;  /* conntrack tuple of the original direction */
 	struct tuple ct_reply; /* and of the reply */
 	struct route route;
-	__u8 family;	       /* 4 or 6, of flow */
-	__u8 outer_family;     /* 4 or 6, 0 without a tunnel */
-	__u8 tunnel;	       /* enum tunnel */
-	__u8 proto;	       /* IPPROTO_UDP */
-	__u8 ttl;	       /* or hop limit, of flow */
+	__u8 family;	   /* 4 or 6, of flow */
+	__u8 outer_family; /* 4 or 6, 0 without a tunnel */
+	__u8 tunnel;	   /* enum tunnel */
+	__u8 proto;	   /* IPPROTO_UDP */
+	__u8 ttl;	   /* or hop limit, of flow */
 	__u8 outer_ttl;
 	__u8 csum_level;
 	__u8 encapsulation;

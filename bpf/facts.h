@@ -11,20 +11,21 @@
 
 /* What is special about a probe. Those at kernel functions are all alike but for this. */
 enum function_flag {
-	FN_ENTRY = 1 << 0,	    /* report the call */
-	FN_RETURN = 1 << 1,	    /* report the return value, as of the call's time */
-	FN_UNLESS_ACCEPT = 1 << 2,  /* but not if it is NF_ACCEPT */
-	FN_UNLESS_0 = 1 << 3,	    /* but not if it is 0 */
-	FN_CREATES = 1 << 4,	    /* the return value is a pointer: report whether it is one */
-	FN_REWRITES = 1 << 5,	    /* at its return look at the packet's headers again */
-	FN_CONNTRACK = 1 << 6,	    /* at its return look at the packet's conntrack state again */
-	FN_POINTER = 1 << 7,	    /* the argument points to a pointer to the sk_buff */
-	FN_STALE_DEV = 1 << 8,	    /* skb->dev may hold something else by now (struct udp_dev_scratch) */
-	FN_ROUTE = 1 << 9,	    /* report the route that the packet holds */
-	FN_CALLER = 1 << 10,	    /* a process calls it on its own behalf: report which */
-	FN_NFT = 1 << 11,	    /* the arguments are a struct nft_pktinfo and a struct nft_chain */
-	FN_NEIGH = 1 << 12,	    /* the first argument is the neighbour */
-	FN_PORT = 1 << 13,	    /* the first argument is a bridge's port */
+	FN_ENTRY = 1 << 0,	   /* report the call */
+	FN_RETURN = 1 << 1,	   /* report the return value, as of the call's time */
+	FN_UNLESS_ACCEPT = 1 << 2, /* but not if it is NF_ACCEPT */
+	FN_UNLESS_0 = 1 << 3,	   /* but not if it is 0 */
+	FN_CREATES = 1 << 4,	   /* the return value is a pointer: report whether it is one */
+	FN_REWRITES = 1 << 5,	   /* at its return look at the packet's headers again */
+	FN_CONNTRACK = 1 << 6,	   /* at its return look at the packet's conntrack state again */
+	FN_POINTER = 1 << 7,	   /* the argument points to a pointer to the sk_buff */
+	FN_STALE_DEV =
+		1 << 8,	     /* skb->dev may hold something else by now (struct udp_dev_scratch) */
+	FN_ROUTE = 1 << 9,   /* report the route that the packet holds */
+	FN_CALLER = 1 << 10, /* a process calls it on its own behalf: report which */
+	FN_NFT = 1 << 11,    /* the arguments are a struct nft_pktinfo and a struct nft_chain */
+	FN_NEIGH = 1 << 12,  /* the first argument is the neighbour */
+	FN_PORT = 1 << 13,   /* the first argument is a bridge's port */
 };
 
 /* What a hook knows beyond the sk_buff. Zero means absent. */

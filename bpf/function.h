@@ -59,7 +59,8 @@ struct frame {
 };
 
 enum {
-	MAX_FRAMES = 16, /* calls within calls: netfilter within IPVS within netfilter within a tunnel */
+	MAX_FRAMES =
+		16, /* calls within calls: netfilter within IPVS within netfilter within a tunnel */
 	MAX_TASKS = 256,
 	STALE_NS = 1000000000, /* no call takes so long: its return was missed */
 };
@@ -147,7 +148,8 @@ static __always_inline void set_state(struct site *s, const struct nf_hook_state
 }
 
 /* set_names names the table, and the chain of nftables, that a call is about. */
-static __always_inline void set_names(struct step *st, const struct call *c, __u16 flags, __u8 table)
+static __always_inline void set_names(struct step *st, const struct call *c, __u16 flags,
+				      __u8 table)
 {
 	if (table && xt_table_name) {
 		bpf_probe_read_kernel_str(st->table, sizeof(st->table),

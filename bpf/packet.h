@@ -20,11 +20,11 @@
 struct found {
 	__u64 l3;     /* address */
 	__u64 digest; /* of the headers whose change makes a new copy of the packet worth its room */
-	__u32 linear;	 /* bytes from l3 that lie in the linear buffer */
-	__u16 ip_off;	 /* innermost IP header */
-	__u16 l4_off;	 /* innermost UDP header */
+	__u32 linear; /* bytes from l3 that lie in the linear buffer */
+	__u16 ip_off; /* innermost IP header */
+	__u16 l4_off; /* innermost UDP header */
 	__u16 outer_off; /* what follows the outer IP header: UDP or GRE; meaningless without a tunnel */
-	__u16 dns_len;	 /* as the UDP header says */
+	__u16 dns_len; /* as the UDP header says */
 	__u16 dns_id;
 	__u16 ip_id; /* of the innermost IPv4 header, else 0 */
 	__u16 flags; /* enum event_flag */

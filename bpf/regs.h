@@ -17,12 +17,12 @@ struct pt_regs {
 	unsigned long orig_ax, ip, cs, flags, sp, ss;
 };
 
-#define REGS_ARG0(regs) ((regs)->di)
-#define REGS_ARG1(regs) ((regs)->si)
-#define REGS_ARG2(regs) ((regs)->dx)
-#define REGS_ARG3(regs) ((regs)->cx)
-#define REGS_RET(regs)	((regs)->ax)
-#define REGS_SP(regs)	((regs)->sp)
+#define REGS_ARG0(regs)	    ((regs)->di)
+#define REGS_ARG1(regs)	    ((regs)->si)
+#define REGS_ARG2(regs)	    ((regs)->dx)
+#define REGS_ARG3(regs)	    ((regs)->cx)
+#define REGS_RET(regs)	    ((regs)->ax)
+#define REGS_SP(regs)	    ((regs)->sp)
 /* The address of a probed function: the breakpoint that stood for its first byte has been passed. */
 #define REGS_FUNCTION(regs) ((regs)->ip - 1)
 

@@ -15,7 +15,7 @@ type Event struct {
 	NetNS    uint32         `json:"netns,omitempty"` // inode of the network namespace; 0 unknown
 	Ifindex  uint32         `json:"ifindex,omitempty"`
 	Dev      string         `json:"dev,omitempty"` // name at that moment
-	Src      netip.AddrPort `json:"src,omitzero"`           // innermost addresses
+	Src      netip.AddrPort `json:"src,omitzero"`  // innermost addresses
 	Dst      netip.AddrPort `json:"dst,omitzero"`
 	Len      uint32         `json:"len,omitempty"` // bytes in the sk_buff
 	TTL      uint8          `json:"ttl,omitempty"` // of the innermost IP header
@@ -141,7 +141,7 @@ type ICMP struct {
 // Checksum is what the kernel keeps about the checksums of a packet; a verdict
 // needs the packet too.
 type Checksum struct {
-	Field  uint16 `json:"field,omitzero"`           // of the innermost UDP header
+	Field  uint16 `json:"field,omitzero"`  // of the innermost UDP header
 	Outer  uint16 `json:"outer,omitempty"` // of the tunnel's UDP header
 	Summed uint8  `json:"ip_summed"`       // CHECKSUM_NONE 0, UNNECESSARY 1, COMPLETE 2, PARTIAL 3
 	Level  uint8  `json:"csum_level,omitempty"`

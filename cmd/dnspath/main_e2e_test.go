@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/lab"
 	"github.com/dnspath/dnspath/internal/render"
 )
@@ -209,12 +210,23 @@ func way(r *render.Record, leg int) []string {
 		if h.Hop == "read" {
 			continue // kernels differ in whether, and when, they tell
 		}
+		if isFunction(h.Probe) && len(changes) == 0 && !slices.Contains(everywhere, h.Hop) {
+			continue
+		}
 		lines = append(lines, line)
 	}
 	return lines
 }
 
 // port writes the client's port as a word, for it differs from run to run.
+// everywhere are the hops that function probes see in place of others.
+var everywhere = []string{"socket", "socket-full", "drop"}
+
+// isFunction reports whether a probe is one on a kernel function.
+func isFunction(probe string) bool {
+	return slices.ContainsFunc(kernel.Hops(), func(h kernel.Hop) bool { return h.Program == probe && h.Kind == kernel.KindFunction })
+}
+
 func port(addr string, r *render.Record) string {
 	suffix := fmt.Sprintf(":%d", r.Client.Port)
 	if base, ok := bytes.CutSuffix([]byte(addr), []byte(suffix)); ok {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -54,28 +55,38 @@ func checkWays(t *testing.T, r *render.Record, query, reply []string) {
 }
 
 // visible makes of a whole way what this kernel lets the tool see of it. What
-// a hook has changed that is not seen shows at the next hop, inferred.
+// a hook has changed that is not seen shows at the next hop, inferred. Function
+// probes see what netfilter has changed, not that it was asked.
 func visible(t *testing.T, whole []string) []string {
 	t.Helper()
 	seen := attached(t)
 	var way []string
-	changed := ""
+	changed, dev := "", ""
 	for _, line := range whole {
-		_, what, _ := strings.Cut(line, " ")
+		ns, what, _ := strings.Cut(line, " ")
 		fields := strings.Fields(what)
-		place := fields[0]
+		place, rest := fields[0], strings.Join(fields[min(2, len(fields)):], " ")
+		isHook := slices.Contains(hooks, place)
 		switch {
-		case place == "socket" && !seen["sk_data_ready"], strings.HasSuffix(line, " icmp") && !seen["icmp_send"]:
-			continue
-		case !slices.Contains(hooks, place) || seen["nf_enter"]:
+		case place == "socket" && !seen["sk_data_ready"] && !seen["__udp_enqueue_schedule_skb"]:
+		case strings.HasSuffix(line, " icmp") && !seen["icmp_send"]:
+		case seen["nf_hook_slow"] && isHook && fields[1] == "nat":
+			way = append(way, line)
+		case seen["nf_hook_slow"] && isHook && rest != "": // into a tunnel
+			way = append(way, fmt.Sprintf("%s %s tunnel-out %s", ns, dev, rest))
+		case seen["nf_hook_slow"] && rest == "decap":
+			way = append(way, fmt.Sprintf("%s %s tunnel-in decap", ns, dev), fmt.Sprintf("%s %s rx", ns, place))
+		case seen["nf_hook_slow"] && isHook:
+		case !isHook || seen["nf_enter"]:
 			way = append(way, line+changed)
 			changed = ""
-			continue
+		case fields[1] == "nat":
+			changed += " " + rest + " at " + place + "?"
+		case rest != "": // in or out of a tunnel
+			changed += " " + rest
 		}
-		if fields[1] == "nat" {
-			changed += " " + strings.Join(fields[2:], " ") + " at " + place + "?"
-		} else if len(fields) > 2 { // in or out of a tunnel
-			changed += " " + strings.Join(fields[2:], " ")
+		if !isHook {
+			dev = place
 		}
 	}
 	return way
@@ -84,25 +95,32 @@ func visible(t *testing.T, whole []string) []string {
 var hooks = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 
 // attached returns the probes that the tool can attach here.
-var attached = func() func(t *testing.T) map[string]bool {
-	var once sync.Once
-	seen := map[string]bool{}
-	return func(t *testing.T) map[string]bool {
-		t.Helper()
-		once.Do(func() {
-			out, err := exec.Command(bin, "probes", "--tc", "-o", "json").Output()
-			if err != nil {
-				t.Fatalf("probes: %v", err)
-			}
-			var rec struct{ Probes []render.ProbeRecord }
-			unmarshal(t, out, &rec)
-			for _, p := range rec.Probes {
-				seen[p.Probe] = p.Attached
-			}
-		})
-		return seen
+func attached(t *testing.T) map[string]bool {
+	t.Helper()
+	attachedOnce.Do(func() { attachedHere = attachedBy(t, "--tc") })
+	return attachedHere
+}
+
+var (
+	attachedOnce sync.Once
+	attachedHere map[string]bool
+)
+
+// attachedBy returns the probes that the tool attaches with these flags.
+func attachedBy(t *testing.T, flags ...string) map[string]bool {
+	t.Helper()
+	out, err := exec.Command(bin, append([]string{"probes", "-o", "json"}, flags...)...).Output()
+	if err != nil {
+		t.Fatalf("probes: %v", err)
 	}
-}()
+	var rec struct{ Probes []render.ProbeRecord }
+	unmarshal(t, out, &rec)
+	seen := map[string]bool{}
+	for _, p := range rec.Probes {
+		seen[p.Probe] = p.Attached
+	}
+	return seen
+}
 
 // checkAnswered checks what a healthy lookup says of itself.
 func checkAnswered(t *testing.T, r *render.Record, res lab.Result) {

@@ -321,7 +321,7 @@ func changeText(h *Hop, c *Change) string {
 		s += " (at " + c.Hook + ", inferred)"
 	}
 	// That it was netfilter's NAT says no more than the hook does.
-	if c.By.Name != "" && c.By.How == "inferred" {
+	if c.By.Name != "" && c.By.Name != "netfilter nat" {
 		s += " by " + path(c.By.Name) + known(c.By)
 	}
 	return s
