@@ -210,12 +210,7 @@ int consume_skb(__u64 *ctx)
 
 /* --- kernel functions ------------------------------------------------------ */
 
-/*
- * By kprobe, two programs serve all functions. Which one was called is in the
- * probe's cookie (5.15), else its address tells.
- */
-const volatile bool have_cookies = true;
-
+/* By kprobe, two programs serve all functions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, PROBE_MAX);
@@ -351,7 +346,16 @@ CALLED(ip_error, PROBE_IP_ERROR, 1)
 CALLED(ip_output, PROBE_IP_OUTPUT, 3)
 CALLED(ip6_output, PROBE_IP6_OUTPUT, 3)
 CALLED(__neigh_event_send, PROBE_NEIGH_EVENT_SEND, 2)
-RETURNED(__neigh_event_send, PROBE_NEIGH_EVENT_SEND, neigh_event_send_args >= 3 ? 3 : 2)
+
+/* It gained a third argument in 5.17. */
+SEC("fexit/__neigh_event_send")
+int returned___neigh_event_send(__u64 *ctx)
+{
+	if (neigh_event_send_args >= 3)
+		return returned(PROBE_NEIGH_EVENT_SEND, 0, ctx[3]);
+	return returned(PROBE_NEIGH_EVENT_SEND, 0, ctx[2]);
+}
+
 CALLED(vxlan_xmit, PROBE_VXLAN_XMIT, 1)
 CALLED(geneve_xmit, PROBE_GENEVE_XMIT, 1)
 CALLED(ipgre_xmit, PROBE_IPGRE_XMIT, 1)

@@ -42,6 +42,9 @@ const volatile __u32 nft_chain_table;
 const volatile __u32 nft_table_name;
 const volatile __u32 nft_table_family;
 
+/* Probes are told apart by a cookie (5.15), else by their addresses. */
+const volatile bool have_cookies = true;
+
 /* A call, however it was observed. */
 struct call {
 	__u64 args[4];
@@ -63,6 +66,7 @@ enum {
 		16, /* calls within calls: netfilter within IPVS within netfilter within a tunnel */
 	MAX_TASKS = 256,
 	STALE_NS = 1000000000, /* no call takes so long: its return was missed */
+	STACK_SIZE = 16384,    /* of a kernel's stack, or more */
 };
 
 /*
@@ -242,6 +246,47 @@ static __always_inline struct frame *frame_at(struct frames *fs, __u32 depth)
 	return &fs->stack[depth & (MAX_FRAMES - 1)];
 }
 
+/* tell writes what a frame holds. */
+static __noinline int tell(const struct frame *fr)
+{
+	struct step *st = bpf_ringbuf_reserve(&events, sizeof(*st), 0);
+
+	if (!st) {
+		count_loss(LOSS_RING_FULL);
+		return 0;
+	}
+	__builtin_memcpy(st, &fr->step, sizeof(*st));
+	submit(st);
+	return 0;
+}
+
+/*
+ * bury takes frames off that lie below sp on the same stack: they are gone, and
+ * nobody told. Up to 5.16 a kernel without preemption has room for as many
+ * pending returns of a function as the node has CPUs, and some functions call
+ * themselves by a long way round. What the call told is written, without its
+ * return value.
+ */
+static __noinline int bury(struct frames *fs, __u64 sp)
+{
+#pragma unroll
+	for (int i = 0; i < MAX_FRAMES / 2; i++) {
+		__u32 depth = fs->depth;
+		struct frame *fr = frame_at(fs, depth - 1);
+		__u64 below = sp - fr->sp;
+
+		if (!depth || !below || below >= STACK_SIZE)
+			break;
+		fs->depth = depth - 1;
+		if (fr->skb &&
+		    !(function_of(fr->step.h.probe)->flags & (FN_UNLESS_0 | FN_UNLESS_ACCEPT))) {
+			count_loss(LOSS_RETURN);
+			tell(fr);
+		}
+	}
+	return 0;
+}
+
 /* push remembers a call until it returns; skb NULL: one that is not about DNS, within one that is. */
 static __noinline int push(const struct call *c, struct sk_buff *skb, const struct site *s,
 			   struct life *l)
@@ -253,6 +298,8 @@ static __noinline int push(const struct call *c, struct sk_buff *skb, const stru
 
 	if (!fs || (!skb && !fs->depth))
 		return 0;
+	if (!have_cookies)
+		bury(fs, c->sp);
 	depth = fs->depth;
 	if (depth >= MAX_FRAMES) {
 		count_loss(LOSS_RETURN);
@@ -298,28 +345,25 @@ static __noinline int called(const struct call *c)
 	struct site s = { .probe = c->probe, .flags = flags };
 	struct nf_hook_state *state;
 	struct found f;
+	struct life *l = 0;
 	bool born = false;
-	struct life *l;
 
 	state = state_of(c, flags, fn->state);
 	if (state)
 		set_state(&s, state);
 	if (s.foreign || !find(&f, skb, L3_NETWORK_HEADER)) {
-		if (flags & FN_RETURN)
-			push(c, 0, &s, 0);
-		return 0;
-	}
-	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
-	if (l && c->probe == PROBE_NF_HOOK_SLOW) {
-		l->hook = s.hook + 1;
-		l->hook_left = 0;
-	}
-	if (l && c->probe == PROBE_SKB_CONSUME_UDP)
-		l->read = 1;
-	if (flags & FN_ENTRY) {
-		if (l && l->seen == f.digest)
+		skb = 0;
+	} else {
+		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
+		if (l && c->probe == PROBE_NF_HOOK_SLOW) {
+			l->hook = s.hook + 1;
+			l->hook_left = 0;
+		}
+		if (l && c->probe == PROBE_SKB_CONSUME_UDP)
+			l->read = 1;
+		if (flags & FN_ENTRY && l && l->seen == f.digest)
 			report(c, skb, &s, l);
-		else
+		else if (flags & FN_ENTRY)
 			emit(skb, &f, &s, l, born);
 	}
 	if (flags & FN_RETURN)
@@ -327,15 +371,25 @@ static __noinline int called(const struct call *c)
 	return 0;
 }
 
+/* Without its return address, which x86 has taken off the stack, and arm64 had in a register. */
+#if defined(__TARGET_ARCH_x86)
+#define SP_AT_CALL(sp) ((sp) - 8)
+#else
+#define SP_AT_CALL(sp) (sp)
+#endif
+
 /*
- * pop finds the frame of the call that has returned, by its probe or by its
- * place on the stack: up to 5.14 a return does not tell of which function it
- * is. What lies above it has lost its return.
+ * pop finds the frame of the call that has returned: by its probe or, where a
+ * return does not tell of which function it is (up to 5.14), by its place on
+ * the stack. What lies above it has lost its return.
  */
 static __always_inline struct frame *pop(struct frames *fs, __u32 probe, __u64 sp)
 {
-	__u32 depth = fs->depth;
+	__u32 depth;
 
+	if (!probe)
+		bury(fs, SP_AT_CALL(sp));
+	depth = fs->depth;
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		struct frame *fr;
@@ -344,28 +398,14 @@ static __always_inline struct frame *pop(struct frames *fs, __u32 probe, __u64 s
 			break;
 		depth--;
 		fr = frame_at(fs, depth);
-		/* x86 has taken the return address off the stack, arm64 had it in a register */
-		if (probe ? fr->step.h.probe == probe : sp - fr->sp <= 8) {
+		if (probe ? fr->step.h.probe == probe : fr->sp == SP_AT_CALL(sp)) {
 			fs->depth = depth;
 			return fr;
 		}
+		if (!probe)
+			break;
 	}
-	if (fs->depth)
-		count_loss(LOSS_RETURN);
 	return 0;
-}
-
-/* tell writes what a call that has returned tells. */
-static __always_inline void tell(const struct frame *fr)
-{
-	struct step *st = bpf_ringbuf_reserve(&events, sizeof(*st), 0);
-
-	if (!st) {
-		count_loss(LOSS_RING_FULL);
-		return;
-	}
-	__builtin_memcpy(st, &fr->step, sizeof(*st));
-	submit(st);
 }
 
 /* retell looks at the headers of a packet again: it returns false if they are what they were. */
