@@ -351,9 +351,17 @@ CALLED(__neigh_event_send, PROBE_NEIGH_EVENT_SEND, 2)
 SEC("fexit/__neigh_event_send")
 int returned___neigh_event_send(__u64 *ctx)
 {
-	if (neigh_event_send_args >= 3)
-		return returned(PROBE_NEIGH_EVENT_SEND, 0, ctx[3]);
-	return returned(PROBE_NEIGH_EVENT_SEND, 0, ctx[2]);
+	__u64 ret;
+
+	/* Each with a barrier: else the two loads become one, of an address that is not constant. */
+	if (neigh_event_send_args >= 3) {
+		ret = ctx[3];
+		barrier_var(ret);
+	} else {
+		ret = ctx[2];
+		barrier_var(ret);
+	}
+	return returned(PROBE_NEIGH_EVENT_SEND, 0, ret);
 }
 
 CALLED(vxlan_xmit, PROBE_VXLAN_XMIT, 1)

@@ -181,7 +181,7 @@ func TestIPVSOverIPIP(t *testing.T) {
 	checkFunctions(t, r, 0, []string{
 		"client ip_send_skb", "client ip_output > eth0",
 		"node-a br_handle_frame", "node-a br_pass_frame_up", "node-a ip_rcv_core", "node-a ip_local_deliver",
-		"node-a nf_hook_slow INPUT stolen", "node-a " + taken + " INPUT stolen", "node-a ip_vs_schedule INPUT",
+		"node-a " + taken + " INPUT stolen", "node-a ip_vs_schedule INPUT",
 		"node-a ip_vs_nat_xmit INPUT dnat 10.96.0.10:53>10.244.2.53:53",
 		"node-a ip_output > tunl0", "node-a ip_tunnel_xmit", "node-a iptunnel_xmit encap ipip", "node-a ip_output > eth0",
 		"node-b ip_rcv_core", "node-b ip_local_deliver", "node-b ipip_rcv decap",
