@@ -94,8 +94,8 @@ func checkFunctions(t *testing.T, r *render.Record, leg int, want []string) {
 // withoutModules leaves out the calls that fentry can't see without BTF of modules.
 func withoutModules(t *testing.T, b kernel.Backend, calls []string) []string {
 	t.Helper()
-	seen := attachedBy(t, "--backend", string(b))
-	return slices.DeleteFunc(slices.Clone(calls), func(line string) bool { return !seen[strings.Fields(line)[1]] })
+	probes := probesBy(t, "--backend", string(b))
+	return slices.DeleteFunc(slices.Clone(calls), func(line string) bool { return !probes[strings.Fields(line)[1]].Attached })
 }
 
 // The calls of a lookup from a pod by a service over a VXLAN tunnel.
@@ -158,7 +158,7 @@ func TestBackend(t *testing.T) {
 // needFunctions skips where no function can be probed.
 func needFunctions(t *testing.T) {
 	t.Helper()
-	if !attached(t)["ip_rcv_core"] {
+	if !attached(t, "ip_rcv_core") {
 		t.Skip("this kernel allows no function probes")
 	}
 }
@@ -175,7 +175,7 @@ func TestIPVSOverIPIP(t *testing.T) {
 	}
 	needFunctions(t)
 	taken := "ip_vs_in_hook"
-	if !attached(t)[taken] {
+	if !attached(t, taken) {
 		taken = "ip_vs_remote_request4"
 	}
 	checkFunctions(t, r, 0, []string{
@@ -233,7 +233,7 @@ func TestGeneve(t *testing.T) {
 // Without bridge-nf-call-iptables the bridge tells that it hands nothing to iptables.
 func TestBridgeWithoutIPTables(t *testing.T) {
 	needFunctions(t)
-	if !attached(t)["br_nf_pre_routing"] {
+	if !attached(t, "br_nf_pre_routing") {
 		t.Skip("br_netfilter is not there")
 	}
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSA}})

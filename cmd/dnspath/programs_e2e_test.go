@@ -175,7 +175,7 @@ func TestProgramRewrites(t *testing.T) {
 	l := raise(t, lab.Config{})
 	atIngress(t, l.NodeA, "veth-client", schedCLS(t, "to_backend", redirectTo(lab.Service().Addr(), l.DNSB.Addr)), false)
 	args := []string{"--count", "1", "--name", "a.example.test."}
-	if attached(t)["tc_ingress"] {
+	if attached(t, "tc_ingress") {
 		args = append(args, "--tc")
 	}
 	o := observe(t, args...)

@@ -117,7 +117,7 @@ func TestRulesOff(t *testing.T) {
 // needHooks skips where nothing tells in which hook a packet was dropped.
 func needHooks(t *testing.T) {
 	t.Helper()
-	if !attached(t)["nf_enter"] {
+	if !seesHooks(t) {
 		t.Skip("this kernel has no netfilter links")
 	}
 }
@@ -248,7 +248,7 @@ func TestRejectRules(t *testing.T) {
 				t.Fatalf("error %v, want an ICMP error", err)
 			}
 			r := end(t, o).only(t, "a.example.test.")
-			if attached(t)["icmp_send"] {
+			if attached(t, "icmp_send") {
 				checkVerdict(t, r, "rejected", "ICMP port unreachable by "+want, "(inferred), in node-a")
 			}
 		})

@@ -59,7 +59,6 @@ func checkWays(t *testing.T, r *render.Record, query, reply []string) {
 // probes see what netfilter has changed, not that it was asked.
 func visible(t *testing.T, whole []string) []string {
 	t.Helper()
-	seen := attached(t)
 	var way []string
 	changed, dev := "", ""
 	for _, line := range whole {
@@ -68,16 +67,16 @@ func visible(t *testing.T, whole []string) []string {
 		place, rest := fields[0], strings.Join(fields[min(2, len(fields)):], " ")
 		isHook := slices.Contains(hooks, place)
 		switch {
-		case place == "socket" && !seen["sk_data_ready"] && !seen["__udp_enqueue_schedule_skb"]:
-		case strings.HasSuffix(line, " icmp") && !seen["icmp_send"]:
-		case seen["nf_hook_slow"] && isHook && fields[1] == "nat":
+		case place == "socket" && !attached(t, "sk_data_ready") && !attached(t, "__udp_enqueue_schedule_skb"):
+		case strings.HasSuffix(line, " icmp") && !attached(t, "icmp_send"):
+		case attached(t, "nf_hook_slow") && isHook && fields[1] == "nat":
 			way = append(way, line)
-		case seen["nf_hook_slow"] && isHook && rest != "": // into a tunnel
+		case attached(t, "nf_hook_slow") && isHook && rest != "": // into a tunnel
 			way = append(way, fmt.Sprintf("%s %s tunnel-out %s", ns, dev, rest))
-		case seen["nf_hook_slow"] && rest == "decap":
+		case attached(t, "nf_hook_slow") && rest == "decap":
 			way = append(way, fmt.Sprintf("%s %s tunnel-in decap", ns, dev), fmt.Sprintf("%s %s rx", ns, place))
-		case seen["nf_hook_slow"] && isHook:
-		case !isHook || seen["nf_enter"]:
+		case attached(t, "nf_hook_slow") && isHook:
+		case !isHook || attached(t, "nf_enter"):
 			way = append(way, line+changed)
 			changed = ""
 		case fields[1] == "nat":
@@ -94,20 +93,20 @@ func visible(t *testing.T, whole []string) []string {
 
 var hooks = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 
-// attached returns the probes that the tool can attach here.
-func attached(t *testing.T) map[string]bool {
+// probes returns the tool's probes, as it could attach them here.
+func probes(t *testing.T) map[string]render.ProbeRecord {
 	t.Helper()
-	attachedOnce.Do(func() { attachedHere = attachedBy(t, "--tc") })
-	return attachedHere
+	probesOnce.Do(func() { probesHere = probesBy(t, "--tc") })
+	return probesHere
 }
 
 var (
-	attachedOnce sync.Once
-	attachedHere map[string]bool
+	probesOnce sync.Once
+	probesHere map[string]render.ProbeRecord
 )
 
-// attachedBy returns the probes that the tool attaches with these flags.
-func attachedBy(t *testing.T, flags ...string) map[string]bool {
+// probesBy returns the tool's probes with these flags.
+func probesBy(t *testing.T, flags ...string) map[string]render.ProbeRecord {
 	t.Helper()
 	out, err := exec.Command(bin, append([]string{"probes", "-o", "json"}, flags...)...).Output()
 	if err != nil {
@@ -115,11 +114,31 @@ func attachedBy(t *testing.T, flags ...string) map[string]bool {
 	}
 	var rec struct{ Probes []render.ProbeRecord }
 	unmarshal(t, out, &rec)
-	seen := map[string]bool{}
+	found := map[string]render.ProbeRecord{}
 	for _, p := range rec.Probes {
-		seen[p.Probe] = p.Attached
+		found[p.Probe] = p
 	}
-	return seen
+	return found
+}
+
+// seesHooks says whether the tool sees which hook of netfilter a packet is in.
+func seesHooks(t *testing.T) bool {
+	t.Helper()
+	return attached(t, "nf_enter") || attached(t, "nf_hook_slow")
+}
+
+// attached says whether the tool can attach a probe here.
+func attached(t *testing.T, probe string) bool {
+	t.Helper()
+	return probes(t)[probe].Attached
+}
+
+// needs skips a test of what a probe shows where the tool can't attach it.
+func needs(t *testing.T, probe string) {
+	t.Helper()
+	if !attached(t, probe) {
+		t.Skipf("%s: %s", probe, probes(t)[probe].Note)
+	}
 }
 
 // checkAnswered checks what a healthy lookup says of itself.
