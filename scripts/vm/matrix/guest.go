@@ -121,7 +121,7 @@ func (g guest) machine(initrd, socket, console string) []string {
 		"-object", "memory-backend-memfd,id=mem,share=on,size=" + memory,
 		"-chardev", "socket,id=host,path=" + socket, "-device", "vhost-user-fs-pci,chardev=host,tag=host",
 		"-kernel", filepath.Join(g.kernel, "vmlinux"), "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check cryptomgr.notests",
+		"-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable tsc_early_khz=%d no_timer_check cryptomgr.notests", hostTSC()),
 	}
 }
 

@@ -117,7 +117,7 @@ func runCommand(ctx context.Context, out io.Writer, s settings) error {
 // runTests runs the tests: all of them here, and then those that depend on the
 // kernel in guests.
 func runTests(ctx context.Context, out io.Writer, s settings) error {
-	m := &matrix{results: make(map[string]results), why: make(map[string]error)}
+	m := &matrix{whole: s.whole(), results: make(map[string]results), why: make(map[string]error)}
 	if s.host {
 		m.run(out, host, func(log io.Writer) (results, error) { return runHost(ctx, out, log, s) })
 	}
@@ -136,7 +136,7 @@ func runTests(ctx context.Context, out io.Writer, s settings) error {
 			return err
 		}
 	}
-	if !m.ok(s) {
+	if !m.ok() {
 		return errTests
 	}
 	return nil

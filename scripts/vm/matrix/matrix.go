@@ -15,6 +15,7 @@ import (
 
 // matrix is what came of all tests on all kernels.
 type matrix struct {
+	whole   bool // no kernel and no test was left out on the command line
 	suites  []suite
 	kernels []string           // in the order of the table
 	without []string           // kernels that could not be had, and were not run for it
@@ -86,14 +87,17 @@ func (m *matrix) runGuest(ctx context.Context, out io.Writer, g guest, s setting
 }
 
 // ok says whether no test failed and, in a whole run, each passed somewhere.
-func (m *matrix) ok(s settings) bool {
+func (m *matrix) ok() bool {
 	failed := slices.ContainsFunc(m.kernels, func(k string) bool { return m.results[k].failed() })
-	whole := s.whole() && len(m.without) == 0
-	return !failed && len(m.why) == 0 && !(whole && len(m.neverPassed()) > 0)
+	return !failed && len(m.why) == 0 && (len(m.without) > 0 || len(m.neverPassed()) == 0)
 }
 
-// neverPassed returns the tests, and their subtests, that no kernel passed.
+// neverPassed returns the tests of a whole run, and their subtests, that no
+// kernel passed.
 func (m *matrix) neverPassed() []string {
+	if !m.whole {
+		return nil
+	}
 	passed := make(map[string]bool)
 	for _, s := range m.suites {
 		for _, t := range s.tests {

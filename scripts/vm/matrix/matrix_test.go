@@ -11,6 +11,7 @@ import (
 func sample() *matrix {
 	is := func(o outcome, said ...string) *result { return &result{outcome: o, said: said} }
 	return &matrix{
+		whole:   true,
 		suites:  []suite{{name: "cmd/x", tests: []string{"cmd/x TestAll", "cmd/x TestBackend", "cmd/x TestNew", "cmd/x TestOld"}}},
 		kernels: []string{host, "5.10"},
 		why:     map[string]error{},
@@ -56,27 +57,27 @@ no kernel passed cmd/x TestOld
 }
 
 func TestOK(t *testing.T) {
-	whole := settings{host: true, kernels: strings.Fields(allKernels)}
-	part := whole
-	part.run = "TestOld"
 	for _, c := range []struct {
 		name   string
-		set    settings
 		change func(m *matrix)
 		want   bool
 	}{
-		{"a test failed", part, func(*matrix) {}, false},
-		{"a test that nothing passed", whole, func(m *matrix) { m.results["5.10"]["cmd/x TestNew"].outcome = pass }, false},
-		{"in a part", part, func(m *matrix) { m.results["5.10"]["cmd/x TestNew"].outcome = pass }, true},
-		{"a kernel was not to be had", whole, func(m *matrix) {
+		{"a test failed", func(*matrix) {}, false},
+		{"a test that nothing passed", func(m *matrix) { m.results["5.10"]["cmd/x TestNew"].outcome = pass }, false},
+		{"in a part", func(m *matrix) {
+			m.results["5.10"]["cmd/x TestNew"].outcome = pass
+			m.whole = false
+		}, true},
+		{"a kernel was not to be had", func(m *matrix) {
 			m.results["5.10"]["cmd/x TestNew"].outcome = pass
 			m.without = []string{"6.1"}
 		}, true},
-		{"a guest died", part, func(m *matrix) {
+		{"a guest died", func(m *matrix) {
 			m.results["5.10"]["cmd/x TestNew"].outcome = pass
+			m.whole = false
 			m.why["5.10"] = errTests
 		}, false},
-		{"all is well", whole, func(m *matrix) {
+		{"all is well", func(m *matrix) {
 			m.results["5.10"]["cmd/x TestNew"].outcome = pass
 			m.results["5.10"]["cmd/x TestOld"].outcome = pass
 		}, true},
@@ -84,7 +85,7 @@ func TestOK(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			m := sample()
 			c.change(m)
-			if got := m.ok(c.set); got != c.want {
+			if got := m.ok(); got != c.want {
 				t.Errorf("ok %v, want %v", got, c.want)
 			}
 		})

@@ -85,8 +85,12 @@ func (m *matrix) printSkipped(out io.Writer) {
 	}
 }
 
-// printFailed prints all that failed tests said. What a test says for its
-// subtests' failure is nothing new.
+// tooMuch is how many lines of a failed test are left to its log: a test that
+// hangs ends with the stacks of all goroutines.
+const tooMuch = 50
+
+// printFailed prints what failed tests said. What a test says for its subtests'
+// failure is nothing new.
 func (m *matrix) printFailed(out io.Writer) {
 	for _, kernel := range m.kernels {
 		res := m.results[kernel]
@@ -96,8 +100,11 @@ func (m *matrix) printFailed(out io.Writer) {
 				continue
 			}
 			fmt.Fprintf(out, "%s on %s: %s\n", fail, kernel, name)
-			for _, line := range r.said {
+			for _, line := range r.said[:min(tooMuch, len(r.said))] {
 				fmt.Fprintf(out, "    %s\n", line)
+			}
+			if more := len(r.said) - tooMuch; more > 0 {
+				fmt.Fprintf(out, "    and %d lines more\n", more)
 			}
 		}
 	}
