@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"time"
 
 	"github.com/google/nftables"
@@ -16,6 +17,7 @@ type liveTables struct {
 	rules    map[tablePart][]*nftables.Rule
 	elements map[tablePart][]nftables.SetElement
 	listed   map[tablePart]string
+	mute     bool // nft did not print a chain; it is not asked again
 }
 
 // tablePart is a chain or set of a table.
@@ -47,8 +49,19 @@ func (s *space) connect(ask func(*nftables.Conn) error) error {
 		if err != nil {
 			return fmt.Errorf("open netlink: %w", err)
 		}
-		return ask(conn)
+		return decode(func() error { return ask(conn) })
 	})
+}
+
+// decode calls read, and makes an error of its panic: the library trusts the
+// lengths in user data, which belongs to whoever owns the namespace.
+func decode(read func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("decode rules: %v", p)
+		}
+	}()
+	return read()
 }
 
 // chains returns all chains of nftables.
@@ -93,19 +106,26 @@ func (s *space) Elements(t *nftables.Table, set string) ([]nftables.SetElement, 
 	return s.live.elements[part], err
 }
 
-// List returns what "nft -a list chain" prints. Without nft a rule has no text.
+// plainName is what nft takes for a name without quotes. It reads its arguments
+// as one text, and who made the table may have put commands into its name.
+var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_./-]*$`)
+
+// List returns what "nft -a list chain" prints. Without that a rule has no text.
 func (s *space) List(t *nftables.Table, chain string) string {
 	part := partOf(t, chain)
-	if text, ok := s.live.listed[part]; ok {
+	if text, ok := s.live.listed[part]; ok || s.live.mute || !plainName.MatchString(t.Name) || !plainName.MatchString(chain) {
 		return text
 	}
-	if program := findProgram("nft"); program != "" {
-		_ = s.spend(func() error { // the rule is named without its text
-			out, err := s.run(program, "-a", "list", "chain", familyName(t.Family), t.Name, chain)
-			s.live.listed[part] = string(out)
-			return err
-		})
+	program := findProgram("nft")
+	if program == "" {
+		return ""
 	}
+	err := s.spend(func() error {
+		out, err := s.run(program, "-a", "list", "chain", familyName(t.Family), t.Name, chain)
+		s.live.listed[part] = string(out)
+		return err
+	})
+	s.live.mute = err != nil
 	return s.live.listed[part]
 }
 

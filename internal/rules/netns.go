@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netns"
@@ -78,8 +79,9 @@ func (n namespace) readFile(name string) (data []byte, err error) {
 }
 
 // commandLimit is how long a program may take: a rule set that is larger than
-// what can be printed in this time stays unread.
-const commandLimit = time.Second
+// what can be printed in this time stays unread. iptables-nft-save takes 0.6 s
+// for the rules of 5,000 services.
+const commandLimit = 2 * time.Second
 
 // run runs a program in the namespace and returns what it prints.
 func (n namespace) run(program string, args ...string) ([]byte, error) {
@@ -87,6 +89,7 @@ func (n namespace) run(program string, args ...string) ([]byte, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.WaitDelay = commandLimit
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not meant for it
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	if err := n.inside(cmd.Start); err != nil {

@@ -33,7 +33,7 @@ const (
 	goodFor      = time.Second
 	goodPerSpent = 20
 	failedFor    = 30 * time.Second
-	spendAtMost  = 2 * time.Second
+	spendAtMost  = 4 * time.Second
 )
 
 // maxSpaces bounds how many namespaces are remembered.

@@ -127,7 +127,7 @@ func offset(register uint32) int {
 	if register >= unix.NFT_REG32_00 {
 		return int(register-unix.NFT_REG32_00) * 4 % registerBytes
 	}
-	return max(0, int(register)-1) * longRegister
+	return max(0, int(register)-1) * longRegister % registerBytes
 }
 
 func (r *registers) load(register uint32, n int) value { return r.all.cut(offset(register), n) }

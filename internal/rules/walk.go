@@ -107,7 +107,7 @@ func findCandidates(q *Question, bases []base) (found []candidate, srcPort bool,
 		}
 		w.base = &bases[i]
 		if err := w.enter(); err != nil {
-			return nil, false, fmt.Errorf("%s: %w", w.base.name(), err)
+			return nil, false, fmt.Errorf("%q: %w", w.base.name(), err)
 		}
 	}
 	return w.found, w.packet.srcPort, nil
