@@ -39,35 +39,16 @@ func (x *Explainer) Explain(l *tracer.Lookup) {
 		for j := range leg.Hops {
 			h := &leg.Hops[j]
 			for c := h.Change; c != nil; c = c.Also {
-				if by := x.change(leg, j, c); by != nil {
-					c.By = merged(c.By, by)
-				}
+				c.By = x.change(leg, j, c)
 			}
 			if h.Drop != nil {
-				if by := x.drop(leg, j); by != nil {
-					h.Drop.By = by
-				}
+				h.Drop.By = x.drop(leg, j)
 			}
 		}
 	}
 	if by := fate(l); by != nil {
 		l.Detail += " by " + by.String()
 	}
-}
-
-// ipvs is who rewrote a packet where IPVS was seen to, as package tracer names it.
-const ipvs = "IPVS"
-
-// merged returns what is known of a rewrite by a probe and by the rules: that
-// IPVS did it stays seen, its table adds the service.
-func merged(seen, by *tracer.By) *tracer.By {
-	switch {
-	case seen == nil || seen.Name != ipvs:
-		return by
-	case strings.HasPrefix(by.Name, ipvs+" "):
-		return &tracer.By{Name: by.Name, Rule: by.Rule, How: seen.How}
-	}
-	return seen
 }
 
 // fate returns what ended the lookup, as its detail tells.
