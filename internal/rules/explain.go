@@ -87,14 +87,28 @@ func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By
 		if q.Deed == DNAT {
 			q.Src = before(h, tracer.ChangeSNAT, q.Src) // sources are rewritten last
 		}
-		if by := x.ask(h.NetNS, q); by != nil {
-			return by
+		if a := x.ask(h.NetNS, q); a != nil {
+			if a.IPVS {
+				c.Hook, c.HookHow = ipvsHook(leg, at), tracer.HowInferred
+			}
+			return inferred(a)
 		}
 	}
 	if c.Conntrack || c.Hook != "" {
 		return nil
 	}
 	return x.programs(leg, at)
+}
+
+// ipvsHook returns where IPVS rewrites a query: it comes to this node by a
+// service address, which is the node's, or is sent here.
+func ipvsHook(leg *tracer.Leg, at int) tracer.Hook {
+	for i := range leg.Hops[:at] {
+		if h := &leg.Hops[i]; h.NetNS == leg.Hops[at].NetNS && h.Name == "rx" {
+			return tracer.HookInput
+		}
+	}
+	return tracer.HookOutput
 }
 
 // before returns what an address was before the change of a kind at the same
@@ -127,7 +141,7 @@ func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 			q.Deed = Reject
 		}
 	}
-	return x.ask(h.NetNS, q)
+	return inferred(x.ask(h.NetNS, q))
 }
 
 // question is what all questions about a hop have in common. In a tunnel the
@@ -222,11 +236,15 @@ func (x *Explainer) attached(netns uint32, places []place) *tracer.By {
 	return &tracer.By{Name: "one of: " + strings.Join(found, ", "), How: tracer.HowInferred}
 }
 
-func (x *Explainer) ask(netns uint32, q *Question) *tracer.By {
+func (x *Explainer) ask(netns uint32, q *Question) *Answer {
 	a, err := x.asker.Ask(netns, q)
 	if err != nil {
 		x.fail(netns, err)
 	}
+	return a
+}
+
+func inferred(a *Answer) *tracer.By {
 	if a == nil {
 		return nil
 	}

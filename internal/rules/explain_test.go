@@ -127,6 +127,26 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+// TestIPVSHook holds that a rewrite by IPVS is put where IPVS rewrites, not
+// where rules would.
+func TestIPVSHook(t *testing.T) {
+	answer := &Answer{Name: "IPVS 10.96.0.10:53 → 10.244.2.53:53 rr", IPVS: true}
+	for name, tt := range map[string]struct {
+		lookup *tracer.Lookup
+		want   tracer.Hook
+	}{
+		"of a pod":  {queryOf(rx(cni, "cni0"), changing(in(tracer.HookOutput, cni, "cni0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookPrerouting, HookHow: tracer.HowInferred, Conntrack: true})), tracer.HookInput},
+		"of a node": {queryOf(changing(tx(uplink, "eth0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB})), tracer.HookOutput},
+	} {
+		(&Explainer{asker: &fakeAsker{answer: answer}}).Explain(tt.lookup)
+		hops := tt.lookup.Legs[0].Hops
+		c := hops[len(hops)-1].Change
+		if c.Hook != tt.want || c.HookHow != tracer.HowInferred || c.By == nil {
+			t.Errorf("lookup %s: at %s, %s, by %v; want %s, inferred", name, c.Hook, c.HookHow, c.By, tt.want)
+		}
+	}
+}
+
 func TestDetail(t *testing.T) {
 	end := dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{Reason: "NETFILTER_DROP", Hook: tracer.HookForward})
 	for _, tt := range []struct {
@@ -136,7 +156,7 @@ func TestDetail(t *testing.T) {
 		answer  *Answer
 		want    string
 	}{
-		{"a rule", tracer.OutcomeDropped, "the query: DROP", &Answer{ruleSet, "udp dport 53 drop"}, "the query: DROP by " + ruleSet + ": udp dport 53 drop (inferred)"},
+		{"a rule", tracer.OutcomeDropped, "the query: DROP", &Answer{Name: ruleSet, Rule: "udp dport 53 drop"}, "the query: DROP by " + ruleSet + ": udp dport 53 drop (inferred)"},
 		{"one of several", tracer.OutcomeDropped, "the query: DROP", &Answer{Name: asMany}, "the query: DROP by " + asMany + " (inferred)"},
 		{"rejected", tracer.OutcomeRejected, "ICMP port unreachable", &Answer{Name: ruleSet}, "ICMP port unreachable by " + ruleSet + " (inferred)"},
 		{"no rule", tracer.OutcomeDropped, "the query: DROP", nil, "the query: DROP"},

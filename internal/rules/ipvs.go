@@ -81,7 +81,7 @@ func answerIPVS(q *Question, services []ipvsService) *Answer {
 		}
 		for _, d := range s.destinations {
 			if d == q.To {
-				return &Answer{Name: fmt.Sprintf("IPVS %v → %v %s", q.Dst, q.To, s.scheduler)}
+				return &Answer{Name: fmt.Sprintf("IPVS %v → %v %s", q.Dst, q.To, s.scheduler), IPVS: true}
 			}
 		}
 	}

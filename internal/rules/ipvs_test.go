@@ -35,10 +35,10 @@ func TestIPVS(t *testing.T) {
 		deed    Deed
 		want    *Answer
 	}{
-		{"service", service, backendB, DNAT, &Answer{Name: "IPVS 10.96.0.10:53 → 10.244.2.53:53 rr"}},
+		{"service", service, backendB, DNAT, &Answer{Name: "IPVS 10.96.0.10:53 → 10.244.2.53:53 rr", IPVS: true}},
 		{
 			"IPv6", addrPort("[fd00:10:96::a]:53"), addrPort("[fd00:10:244:2::53]:53"), DNAT,
-			&Answer{Name: "IPVS [fd00:10:96::a]:53 → [fd00:10:244:2::53]:53 sh"},
+			&Answer{Name: "IPVS [fd00:10:96::a]:53 → [fd00:10:244:2::53]:53 sh", IPVS: true},
 		},
 		{"another destination", service, addrPort("10.244.3.53:53"), DNAT, nil},
 		{"another service", addrPort("10.96.0.11:53"), backendB, DNAT, nil},

@@ -297,10 +297,10 @@ func TestNFTablesDrops(t *testing.T) {
 		base base
 		want *Answer
 	}{
-		{"rule", dropOf(), of("drop"), &Answer{"nftables inet filter drop handle 1", "udp dport 53 counter drop"}},
-		{"reject", rejected, of("reject"), &Answer{"nftables inet filter reject handle 1", `comment "go away"`}},
+		{"rule", dropOf(), of("drop"), &Answer{Name: "nftables inet filter drop handle 1", Rule: "udp dport 53 counter drop"}},
+		{"reject", rejected, of("reject"), &Answer{Name: "nftables inet filter reject handle 1", Rule: `comment "go away"`}},
 		{"a drop is no reject", rejected, of("drop"), nil},
-		{"policy", dropOf(), policy(of("empty")), &Answer{"nftables inet filter empty", "policy drop"}},
+		{"policy", dropOf(), policy(of("empty")), &Answer{Name: "nftables inet filter empty", Rule: "policy drop"}},
 		{"accepted before the policy", dropOf(), policy(of("accept")), nil},
 		{"one of two", dropOf(), of("two"), &Answer{Name: "one of 2 rules of nftables inet filter two"}},
 		{"one of two was never used", dropOf(), of("idle"), &Answer{Name: "nftables inet filter idle handle 2"}},

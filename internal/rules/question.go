@@ -61,6 +61,7 @@ func (q *Question) nat() bool { return q.Deed == DNAT || q.Deed == SNAT }
 type Answer struct {
 	Name string // where it is: "iptables nat PREROUTING → KUBE-SERVICES"
 	Rule string // its text; empty if there is none, or more than one rule
+	IPVS bool   // a service did it, no rule
 }
 
 // packet is a question while rules are matched with it.
