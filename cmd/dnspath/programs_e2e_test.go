@@ -141,16 +141,16 @@ func TestProgramDrops(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		attach func(t *testing.T, l *lab.Lab)
-		reason string
+		tc     bool
 		want   string
 	}{
 		{"tcx", func(t *testing.T, l *lab.Lab) {
 			atIngress(t, l.NodeA, "veth-client", schedCLS(t, "deny_dns", shoot), true)
-		}, "TC_INGRESS", "tc BPF program deny_dns on veth-client"},
+		}, true, "tc BPF program deny_dns on veth-client"},
 		{"clsact", func(t *testing.T, l *lab.Lab) {
 			atIngress(t, l.NodeA, "veth-client", schedCLS(t, "deny_dns", shoot), false)
-		}, "TC_INGRESS", "tc BPF program deny_dns on veth-client"},
-		{"XDP", func(t *testing.T, l *lab.Lab) { dropInXDP(t, l.NodeA, "veth-client", "guard") }, "XDP", "XDP program guard on veth-client"},
+		}, true, "tc BPF program deny_dns on veth-client"},
+		{"XDP", func(t *testing.T, l *lab.Lab) { dropInXDP(t, l.NodeA, "veth-client", "guard") }, false, "XDP program guard on veth-client"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
@@ -159,8 +159,8 @@ func TestProgramDrops(t *testing.T) {
 			if h.Drop == nil {
 				t.Fatalf("the query's last hop is %q, want a drop", h.Hop)
 			}
-			if h.Drop.Reason != c.reason {
-				t.Skipf("this kernel gives %q as the reason, not %s", h.Drop.Reason, c.reason)
+			if c.tc && h.Drop.Reason != "TC_INGRESS" {
+				t.Skipf("this kernel gives %q as the reason of a drop by tc", h.Drop.Reason)
 			}
 			if diff := cmp.Diff(c.want+" | inferred", byLine(h.Drop.By)); diff != "" {
 				t.Errorf("dropped by (-want +got):\n%s", diff)

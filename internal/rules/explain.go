@@ -125,7 +125,7 @@ func before(h *tracer.Hop, kind tracer.ChangeKind, addr netip.AddrPort) netip.Ad
 // drop explains the end of a packet.
 func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 	h := &leg.Hops[at]
-	if at, ok := placeOf[h.Drop.Reason]; ok {
+	if at, ok := placeOf(h.Drop); ok {
 		return x.attached(h.NetNS, []place{{h.Ifindex, h.Dev, at}})
 	}
 	if h.Drop.Hook == "" || h.Drop.Confirm {
@@ -183,9 +183,19 @@ func sameDevice(a, b *tracer.Hop) bool {
 	return a.NetNS == b.NetNS && a.Ifindex == b.Ifindex && a.Ifindex != 0 && b.Layer == "device"
 }
 
-// placeOf says by which reason the kernel drops for a program.
-var placeOf = map[string]kernel.Place{
-	"XDP": kernel.PlaceXDP, "TC_INGRESS": kernel.PlaceIngress, "TC_EGRESS": kernel.PlaceEgress,
+// placeOf says where the kernel drops for a program. For XDP it rarely gives a
+// reason: do_xdp_generic and veth_xdp_rcv_skb free the packet by plain
+// kfree_skb (6.18).
+func placeOf(d *tracer.Drop) (at kernel.Place, ok bool) {
+	switch {
+	case d.Reason == "TC_INGRESS":
+		return kernel.PlaceIngress, true
+	case d.Reason == "TC_EGRESS":
+		return kernel.PlaceEgress, true
+	case d.Reason == "XDP", strings.Contains(d.Function, "xdp"):
+		return kernel.PlaceXDP, true
+	}
+	return "", false
 }
 
 // place is where a packet met programs.

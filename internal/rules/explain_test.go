@@ -195,6 +195,8 @@ func TestPrograms(t *testing.T) {
 			queryOf(dropping(rx(cni, "cni0"), tracer.Drop{Reason: "TC_INGRESS"})), &tracer.By{Name: "tc BPF program from_pod on cni0", How: tracer.HowInferred}},
 		{"drop at egress", map[device][]string{egress: {"tc flower filter"}},
 			queryOf(dropping(tx(uplink, "eth0"), tracer.Drop{Reason: "TC_EGRESS"})), &tracer.By{Name: "tc flower filter on eth0", How: tracer.HowInferred}},
+		{"drop by generic XDP", map[device][]string{xdp: {"XDP program guard"}},
+			queryOf(dropping(rx(uplink, "eth0"), tracer.Drop{Reason: "NOT_SPECIFIED", Function: "do_xdp_generic"})), &tracer.By{Name: "XDP program guard on eth0", How: tracer.HowInferred}},
 		{"drop by XDP", map[device][]string{xdp: {"XDP program guard"}},
 			queryOf(dropping(rx(uplink, "eth0"), tracer.Drop{Reason: "XDP"})), &tracer.By{Name: "XDP program guard on eth0", How: tracer.HowInferred}},
 	} {
