@@ -90,6 +90,17 @@ func TestServiceRules(t *testing.T) {
 	}
 }
 
+func TestIPVSService(t *testing.T) {
+	l := raise(t, lab.Config{Service: lab.ServiceIPVS, Endpoints: []string{lab.DNSB}, BridgeNF: true})
+	o := observe(t)
+	ask(t, l.Client, lab.Service(), "a.example.test.", nil)
+	r := end(t, o).only(t, "a.example.test.")
+	want := []string{"dnat IPVS 10.96.0.10:53 → 10.244.2.53:53 rr | inferred"}
+	if diff := cmp.Diff(want, changesOf(r, 0)); diff != "" {
+		t.Errorf("rewrites of the query (-want +got):\n%s\n%q", diff, way(r, 0))
+	}
+}
+
 func TestMasqueradeRule(t *testing.T) {
 	l := raise(t, lab.Config{})
 	if err := l.NodeA.IPTables(t.Context(), "-t", "nat", "-A", "POSTROUTING", "-d", "10.244.2.53/32", "-p", "udp", "--dport", "53", "-j", "MASQUERADE"); err != nil {

@@ -76,26 +76,34 @@ func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By
 	switch c.Kind {
 	case tracer.ChangeDNAT:
 		q.Deed, q.Dst = DNAT, c.From
+		q.Src = before(h, tracer.ChangeSNAT, q.Src) // sources are rewritten last
 	case tracer.ChangeSNAT:
 		q.Deed, q.Src = SNAT, c.From
 	case tracer.ChangeUnDNAT, tracer.ChangeUnSNAT:
 	default:
-		return nil
+		return c.By
 	}
-	if q.Deed != 0 {
-		q.To, q.Hook, q.Seen = c.To, c.Hook, c.HookHow == tracer.HowSeen
-		if q.Deed == DNAT {
-			q.Src = before(h, tracer.ChangeSNAT, q.Src) // sources are rewritten last
-		}
-		if a := x.ask(h.NetNS, q); a != nil {
-			if a.IPVS {
-				c.Hook, c.HookHow = ipvsHook(leg, at), tracer.HowInferred
-			}
-			return inferred(a)
-		}
+	if q.Deed == 0 {
+		return x.unruled(leg, at, c)
 	}
-	if c.Conntrack || c.Hook != "" {
-		return nil
+	q.To = c.To
+	if c.By == nil { // else it was seen to be IPVS, which asks no rule
+		q.Hook, q.Seen = c.Hook, c.HookHow == tracer.HowSeen
+	}
+	a := x.ask(h.NetNS, q)
+	if a == nil {
+		return x.unruled(leg, at, c)
+	}
+	if a.IPVS && c.By == nil {
+		c.Hook, c.HookHow = ipvsHook(leg, at), tracer.HowInferred
+	}
+	return inferred(a)
+}
+
+// unruled explains a rewrite for which there is no rule.
+func (x *Explainer) unruled(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By {
+	if c.By != nil || c.Conntrack || c.Hook != "" {
+		return c.By
 	}
 	return x.programs(leg, at)
 }
@@ -122,18 +130,23 @@ func before(h *tracer.Hop, kind tracer.ChangeKind, addr netip.AddrPort) netip.Ad
 	return addr
 }
 
-// drop explains the end of a packet.
+// drop explains the end of a packet. What was seen of it stays, unless it leads
+// to a rule.
 func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 	h := &leg.Hops[at]
 	if at, ok := placeOf(h.Drop); ok {
 		return x.attached(h.NetNS, []place{{h.Ifindex, h.Dev, at}})
 	}
-	if h.Drop.Hook == "" || h.Drop.Confirm {
-		return nil
+	seen, table := h.Drop.By, refusing(leg, at)
+	if h.Drop.Hook == "" || h.Drop.Confirm || seen != nil && table == nil {
+		return seen
 	}
 	q := question(leg, at)
 	q.Deed, q.Hook, q.Seen = Drop, h.Drop.Hook, true
-	if h.Drop.Function == "nft_do_chain" {
+	switch {
+	case seen != nil:
+		q.Known = knownOf(table)
+	case h.Drop.Function == "nft_do_chain":
 		q.Known.Backend = BackendNFTables
 	}
 	for i := range leg.Hops[:at] {
@@ -141,7 +154,32 @@ func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 			q.Deed = Reject
 		}
 	}
-	return inferred(x.ask(h.NetNS, q))
+	if by := inferred(x.ask(h.NetNS, q)); by != nil {
+		return by
+	}
+	return seen
+}
+
+// refusing returns the table whose rules were seen to refuse the packet just
+// before its end, or nil.
+func refusing(leg *tracer.Leg, at int) *tracer.Table {
+	for i := at - 1; i >= 0; i-- {
+		h := &leg.Hops[i]
+		if h.NetNS != leg.Hops[at].NetNS || h.Layer != "netfilter" {
+			return nil
+		}
+		if h.Verdict == tracer.VerdictDrop && h.Table != nil {
+			return h.Table
+		}
+	}
+	return nil
+}
+
+func knownOf(t *tracer.Table) Known {
+	if t.Tool == "nftables" {
+		return Known{Backend: BackendNFTables, Family: t.Family, Table: t.Name, Chain: t.Chain}
+	}
+	return Known{Backend: BackendLegacy, Table: t.Name}
 }
 
 // question is what all questions about a hop have in common. In a tunnel the
@@ -154,7 +192,7 @@ func question(leg *tracer.Leg, at int) *Question {
 	}
 	switch {
 	case h.Hook == tracer.HookPostrouting:
-		if at+1 < len(leg.Hops) && sameDevice(h, &leg.Hops[at+1]) {
+		if out := left(leg, at); out != nil && sameDevice(h, out) {
 			q.Out = h.Dev
 		}
 	case h.Hook != "" && h.Hook != tracer.HookOutput:
@@ -174,6 +212,16 @@ func entered(leg *tracer.Leg, at int) *tracer.Hop {
 				return h
 			}
 			return nil
+		}
+	}
+	return nil
+}
+
+// left returns the hop by which the packet goes on from there, or nil.
+func left(leg *tracer.Leg, at int) *tracer.Hop {
+	for i := at + 1; i < len(leg.Hops); i++ {
+		if h := &leg.Hops[i]; h.Layer == "device" {
+			return h
 		}
 	}
 	return nil
@@ -215,7 +263,7 @@ func (x *Explainer) programs(leg *tracer.Leg, at int) *tracer.By {
 		return nil
 	}
 	var places []place
-	if last := &leg.Hops[at-1]; last.Name == "rx" {
+	if last := &leg.Hops[at-1]; last.Name == "rx" || last.Name == "tc-ingress" {
 		places = append(places, place{last.Ifindex, last.Dev, kernel.PlaceIngress})
 	}
 	if h.Name == "tx" {

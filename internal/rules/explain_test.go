@@ -64,7 +64,8 @@ func in(hook tracer.Hook, ifindex uint32, dev string) tracer.Hop {
 }
 
 func changing(h tracer.Hop, c *tracer.Change) tracer.Hop {
-	if h.Change = c; h.Layer == "netfilter" {
+	own := *c // it gets an answer of its own
+	if h.Change = &own; h.Layer == "netfilter" {
 		h.Name = "nat"
 	}
 	return h
@@ -73,6 +74,33 @@ func changing(h tracer.Hop, c *tracer.Change) tracer.Hop {
 func dropping(h tracer.Hop, d tracer.Drop) tracer.Hop {
 	h.Name, h.Layer, h.Drop = "drop", "end", &d
 	return h
+}
+
+// refused is a function that was seen to refuse the packet.
+func refused(t *tracer.Table) tracer.Hop {
+	h := in(tracer.HookForward, cni, "cni0")
+	h.Name, h.Verdict, h.Table = "function", tracer.VerdictDrop, t
+	return h
+}
+
+// seenDrop is a drop of which a function was seen to be the cause.
+func seenDrop() tracer.Hop {
+	return dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{
+		Hook: tracer.HookForward, Function: "nf_hook_slow", By: &tracer.By{Name: "somebody", How: tracer.HowSeen},
+	})
+}
+
+// TestSeen holds that what was seen stays where no rule is found.
+func TestSeen(t *testing.T) {
+	for name, l := range map[string]*tracer.Lookup{
+		"table":    queryOf(refused(&tracer.Table{Tool: "iptables", Name: "filter"}), seenDrop()),
+		"function": queryOf(refused(nil), seenDrop()),
+	} {
+		(&Explainer{asker: &fakeAsker{}}).Explain(l)
+		if diff := cmp.Diff(&tracer.By{Name: "somebody", How: tracer.HowSeen}, l.Legs[0].Hops[1].Drop.By); diff != "" {
+			t.Errorf("%s: by (-want +got):\n%s", name, diff)
+		}
+	}
 }
 
 func TestQuestions(t *testing.T) {
@@ -115,6 +143,16 @@ func TestQuestions(t *testing.T) {
 			{Deed: Reject, Hook: tracer.HookOutput, Seen: true, Protocol: udp, Src: pod, Dst: backendB},
 		}},
 		{"drop past the rules", queryOf(dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{Hook: tracer.HookForward, Confirm: true})), nil},
+		{"drop by a table that was seen", queryOf(refused(&tracer.Table{Tool: "nftables", Family: "inet", Name: "filter", Chain: "forward"}), seenDrop()), []Question{
+			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Known: Known{Backend: BackendNFTables, Family: "inet", Table: "filter", Chain: "forward"}},
+		}},
+		{"drop by a legacy table that was seen", queryOf(refused(&tracer.Table{Tool: "iptables", Name: "mangle"}), seenDrop()), []Question{
+			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Known: Known{Backend: BackendLegacy, Table: "mangle"}},
+		}},
+		{"drop by a function that was seen", queryOf(refused(nil), seenDrop()), nil},
+		{"IPVS that was seen", queryOf(changing(in(tracer.HookInput, cni, "cni0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookInput, HookHow: tracer.HowSeen, By: &tracer.By{Name: "IPVS", How: tracer.HowSeen}})), []Question{
+			{Deed: DNAT, Protocol: udp, Src: pod, Dst: service, To: backendB},
+		}},
 		{"drop outside netfilter", queryOf(dropping(tx(cni, "cni0"), tracer.Drop{Reason: "NO_SOCKET"})), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -148,7 +186,6 @@ func TestIPVSHook(t *testing.T) {
 }
 
 func TestDetail(t *testing.T) {
-	end := dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{Reason: "NETFILTER_DROP", Hook: tracer.HookForward})
 	for _, tt := range []struct {
 		name    string
 		outcome tracer.Outcome
@@ -164,7 +201,8 @@ func TestDetail(t *testing.T) {
 		{"answered after all", tracer.OutcomeAnswered, "", &Answer{Name: ruleSet}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l := queryOf(rx(cni, "cni0"), end)
+			end := tracer.Drop{Reason: "NETFILTER_DROP", Hook: tracer.HookForward}
+			l := queryOf(rx(cni, "cni0"), dropping(in(tracer.HookForward, cni, "cni0"), end))
 			l.Outcome, l.Detail, l.FateNetNS = tt.outcome, tt.detail, node
 			(&Explainer{asker: &fakeAsker{answer: tt.answer}}).Explain(l)
 			if l.Detail != tt.want {
