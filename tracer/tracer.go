@@ -27,12 +27,11 @@ const (
 	MaxNetNS = kernel.MaxNetNS
 )
 
-// Backend is a way to probe kernel functions, Netfilter whether to attach to
-// netfilter's hooks; see package kernel.
-type (
-	Backend   = kernel.Backend
-	Netfilter = kernel.Netfilter
-)
+// Backend is a way to probe kernel functions; see package kernel.
+type Backend = kernel.Backend
+
+// Netfilter says whether to attach to netfilter's hooks; see package kernel.
+type Netfilter = kernel.Netfilter
 
 // Values of Netfilter.
 const (
@@ -114,6 +113,9 @@ func (t *Tracer) Close() error { return t.session.Close() }
 
 // Probes returns the table of hops with what is observed of it.
 func (t *Tracer) Probes() []ProbeStatus { return t.session.Probes() }
+
+// Took returns how long it took to load and to attach the probes.
+func (t *Tracer) Took() kernel.Took { return t.session.Took() }
 
 // Names returns what names namespaces and processes; see package names.
 func (t *Tracer) Names() *names.Resolver { return t.names }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/render"
@@ -31,6 +32,7 @@ type probesRecord struct {
 	Node     string               `json:"node"`
 	Kernel   string               `json:"kernel"`
 	Probes   []render.ProbeRecord `json:"probes"`
+	Took     kernel.Took          `json:"took"`
 	Backends map[string]string    `json:"backends"` // to why the kernel does not allow it; empty if it does
 }
 
@@ -60,7 +62,7 @@ func runProbes(_ context.Context, e *env, args []string) (err error) {
 	defer func() { err = errors.Join(err, t.Close()) }()
 	rec := probesRecord{
 		Type: "probes", Schema: render.SchemaVersion, Node: node, Kernel: release,
-		Probes: render.Probes(t.Probes()), Backends: map[string]string{},
+		Probes: render.Probes(t.Probes()), Took: t.Took(), Backends: map[string]string{},
 	}
 	for _, b := range kernel.Backends {
 		rec.Backends[string(b)] = b.Unavailable()
@@ -94,6 +96,7 @@ func writeProbes(e *env, rec *probesRecord) error {
 		}
 		fmt.Fprintf(&b, "  %-13s %s\n", backend, why)
 	}
+	fmt.Fprintf(&b, "\nloaded in %v, attached in %v\n", rec.Took.Load.Round(time.Millisecond), rec.Took.Attach.Round(time.Millisecond))
 	for line := range strings.Lines(b.String()) {
 		if _, err := fmt.Fprintln(e.stdout, strings.TrimRight(line, " \n")); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/render"
 	"github.com/dnspath/dnspath/tracer"
 )
@@ -150,22 +151,41 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 
 // announce says on stderr what is observed, and what can't be.
 func announce(e *env, t *tracer.Tracer) {
-	var blind []string
 	attached := 0
 	for _, p := range t.Probes() {
 		if p.Attached {
 			attached++
-		} else if !strings.HasPrefix(p.Why, "not asked for") && !slices.Contains(blind, p.Name) {
-			blind = append(blind, p.Name)
 		}
 	}
 	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends\n", attached, t.Stats().Namespaces)
-	if len(blind) > 0 {
-		fmt.Fprintf(e.stderr, "dnspath: can't see: %s; dnspath probes tells why\n", strings.Join(blind, ", "))
+	if blind := blindSpots(t.Probes()); blind != "" {
+		fmt.Fprintf(e.stderr, "dnspath: can't see: %s; dnspath probes tells why\n", blind)
 	}
 	if err := t.Stats().Err; err != nil {
 		fmt.Fprintf(e.stderr, "dnspath: not all can be observed: %s\n", oneLine(err))
 	}
+}
+
+// blindSpots names the hops that nothing observes, though it was asked for. Where
+// no function can be probed that is one blind spot, not thirty.
+func blindSpots(probes []tracer.ProbeStatus) string {
+	seen := map[string]bool{}
+	for _, p := range probes {
+		if p.Attached || strings.HasPrefix(p.Why, "not asked for") {
+			seen[p.Name] = true
+		}
+	}
+	var blind []string
+	for _, p := range probes {
+		name := p.Name
+		if p.Kind == kernel.KindFunction {
+			name = "calls of kernel functions"
+		}
+		if !seen[p.Name] && !slices.Contains(blind, name) {
+			blind = append(blind, name)
+		}
+	}
+	return strings.Join(blind, ", ")
 }
 
 func makeReady(path string) error {

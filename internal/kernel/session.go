@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -60,6 +61,7 @@ type Session struct {
 	reader  *reader
 	opts    Options
 	backend Backend
+	took    Took
 	reasons map[uint32]string // names of drop reasons
 	syms    *symbols
 
@@ -156,12 +158,14 @@ func (s *Session) open(types *btf.Spec) error {
 	if err := s.configure(spec, types); err != nil {
 		return err
 	}
+	begin := time.Now()
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: types},
 	})
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)
 	}
+	s.took.Load = time.Since(begin)
 	for _, inode := range s.opts.NetNS {
 		if err := s.coll.Maps[gen.DnspathMapNetnsWanted].Put(inode, uint8(1)); err != nil {
 			return fmt.Errorf("select network namespace %d: %w", inode, err)
@@ -179,9 +183,21 @@ func (s *Session) open(types *btf.Spec) error {
 			rows = append(rows, i)
 		}
 	}
+	begin = time.Now()
+	defer func() { s.took.Attach = time.Since(begin) }()
 	s.attachFunctions(rows, symbols)
 	return s.attachTracepoints()
 }
+
+// Took is how long Open needed to load the programs, and to attach those that
+// are attached once for all namespaces.
+type Took struct {
+	Load   time.Duration `json:"load_ns"`
+	Attach time.Duration `json:"attach_ns"`
+}
+
+// Took returns how long Open needed.
+func (s *Session) Took() Took { return s.took }
 
 // probesFunctions reports whether any function is probed.
 func (s *Session) probesFunctions() bool {
