@@ -18,7 +18,7 @@ need-root = $(if $(filter 0,$(shell id -u)),,$(error make $@ needs root, for net
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/dnspath and bin/dnslab, static
@@ -76,6 +76,14 @@ bench: ## Measure the cost for a node and of each stage (root)
 	@$(MAKE) --no-print-directory build
 	bin/dnslab bench
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
+
+.PHONY: bench-attach
+bench-attach: ## Measure how long attaching takes on 6.12, in QEMU, beside bpftrace (root)
+	$(call need-root,)
+	@scripts/install-deps vm
+	@scripts/install-deps bench
+	@$(MAKE) --no-print-directory build
+	go run ./scripts/vm/matrix -kernels 6.12 scripts/vm/bench-attach
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
