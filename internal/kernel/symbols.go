@@ -61,8 +61,8 @@ func (s *symbols) lookup(addr uint64) string {
 
 // addresses returns where the given functions lie; want has, for each name,
 // the module that may hold it, or "". A function of a module counts if it is in
-// that module, or in the kernel itself along with others of the same module:
-// its name alone may be another's. Hidden addresses are 0. The error is that of
+// that module, or in the kernel itself along with another of the same module, if
+// there is one in want: its name alone may be another's. Hidden addresses are 0. The error is that of
 // reading /proc/kallsyms.
 func (s *symbols) addresses(want map[string]string) (map[string]uint64, error) {
 	f, err := s.open()
@@ -87,8 +87,12 @@ func (s *symbols) addresses(want map[string]string) (map[string]uint64, error) {
 			return nil, err
 		}
 	}
-	for _, functions := range builtIn {
-		if len(functions) < 2 {
+	wanted := map[string]int{} // by module
+	for _, module := range want {
+		wanted[module]++
+	}
+	for module, functions := range builtIn {
+		if len(functions) < min(2, wanted[module]) {
 			continue
 		}
 		for name, at := range functions {

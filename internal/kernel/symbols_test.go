@@ -179,3 +179,40 @@ func TestSymbolsForget(t *testing.T) {
 		t.Errorf("%d symbols are kept, want %d at most", len(s.known), maxSymbols)
 	}
 }
+
+// TestAddresses holds where functions are looked for: those of a module in it,
+// or in the kernel if others of that module are there.
+func TestAddresses(t *testing.T) {
+	const module = "ffffffffc0100000 t handle_response\t[usbcore]\nffffffffc0200000 t handle_response\t[ip_vs]\nffffffffc0200100 T ip_vs_schedule\t[ip_vs]\n"
+	want := map[string]string{"ip_forward": "", "handle_response": "ip_vs", "ip_vs_schedule": "ip_vs", "vxlan_xmit": "vxlan"}
+	tests := []struct {
+		name, kallsyms string
+		found          map[string]uint64
+	}{
+		{"module", "ffffffff81000000 T ip_forward\nffffffff81000100 t handle_response\n" + module, map[string]uint64{
+			"ip_forward": 0xffffffff81000000, "handle_response": 0xffffffffc0200000, "ip_vs_schedule": 0xffffffffc0200100,
+		}},
+		{"built in", "ffffffff81000100 t handle_response\nffffffff81000200 T ip_vs_schedule\n", map[string]uint64{
+			"handle_response": 0xffffffff81000100, "ip_vs_schedule": 0xffffffff81000200,
+		}},
+		{"built in, of a module with one function", "ffffffff81000100 T vxlan_xmit\n", map[string]uint64{"vxlan_xmit": 0xffffffff81000100}},
+		{"another's function of that name", "ffffffff81000100 t handle_response\n", map[string]uint64{}},
+		{"the first of two", "ffffffff81000100 T ip_forward\nffffffff81000200 t ip_forward\n", map[string]uint64{"ip_forward": 0xffffffff81000100}},
+		{"data", "ffffffff81000100 d ip_forward\n", map[string]uint64{}},
+		{"hidden", "0000000000000000 T ip_forward\n", map[string]uint64{"ip_forward": 0}},
+		{"specialised", "ffffffff81000100 t ip_forward.isra.0\n", map[string]uint64{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSymbols()
+			s.open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(tt.kallsyms)), nil }
+			got, err := s.addresses(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.found, got); diff != "" {
+				t.Errorf("addresses (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
