@@ -70,7 +70,7 @@ func (h *Hop) claim(next *Hop) {
 		return
 	case h.Probe == ProbeIPVSNat || h.Probe == ProbeIPVSNat6:
 		for ; c != nil; c = c.Also {
-			c.Hook, c.HookHow, c.By = h.Hook, HowSeen, &By{Name: "IPVS", How: HowSeen}
+			c.Hook, c.HookHow, c.By = h.Hook, HowSeen, &By{Name: "IPVS", How: HowSeen, Part: true}
 		}
 		h.Src, h.Dst = next.Src, next.Dst
 	case h.Layer == "tunnel" && c.Also == nil && (c.Kind == ChangeEncap || c.Kind == ChangeDecap):
@@ -90,9 +90,9 @@ func (b *hopBuilder) refused(drop *Hop) *By {
 			return nil
 		case h.Verdict != VerdictDrop || h.Probe == ProbeNFHookSlow:
 		case h.Table != nil && h.Table.Chain == "":
-			return &By{Name: h.Table.String() + " " + string(h.Hook), How: HowSeen}
+			return &By{Name: h.Table.String() + " " + string(h.Hook), How: HowSeen, Part: true}
 		case h.Table != nil:
-			return &By{Name: h.Table.String(), How: HowSeen}
+			return &By{Name: h.Table.String(), How: HowSeen, Part: true}
 		case h.Probe == ProbeConfirm:
 			drop.Drop.Confirm, drop.Drop.Hook = true, h.Hook
 			return &By{Name: "conntrack's confirmation", How: HowSeen}

@@ -69,6 +69,7 @@ type Hop struct {
 	Tunnel  *Tunnel // nil outside a tunnel
 	Change  *Change
 	Drop    *Drop
+	Rules   []Rule // of hops in netfilter: what nftables did there, in order; with ExactRules
 	ICMP    *ICMP
 	PID     uint32 // of the process that sent or read it
 	Comm    string
@@ -108,6 +109,7 @@ type By struct {
 	Name string // where it is: "iptables nat PREROUTING → KUBE-SERVICES", any bytes but for the arrows
 	Rule string // its text; empty if it has none, or several could have been it
 	How  string // HowSeen, HowInferred
+	Part bool   // Name is a table, a base chain, IPVS: which rule or service of it is not known
 }
 
 // String says in one phrase what did it, and how that is known.
@@ -134,6 +136,19 @@ type Change struct {
 	Tunnel    *Tunnel        // of encap and decap
 	By        *By            // the rule that did it; nil unknown
 	Also      *Change
+}
+
+// Rule is what one rule of nftables, or the policy of a chain, did with a packet.
+type Rule struct {
+	Kind    string // rule, policy, return
+	Family  string // of the table: inet, ip, ip6
+	Table   string
+	Base    string // the base chain that led to Chain
+	Chain   string
+	Handle  uint64 // 0 of a policy
+	Verdict string // accept, drop, continue, jump CHAIN, …
+	Text    string // as nft lists it; empty if unknown
+	Comment string
 }
 
 // Drop is the end of a packet.

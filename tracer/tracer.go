@@ -13,6 +13,7 @@ import (
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/internal/nftrace"
 )
 
 // Errors of Open, for errors.Is; see package kernel.
@@ -51,6 +52,7 @@ type Options struct {
 	Netfilter   Netfilter     // attach to netfilter hooks, which are in the packets' way: they accept, always
 	BTF         string        // file with the kernel's types; "" is the kernel's own
 	TC          []string      // attach to the tc hooks of devices with these names (path.Match patterns)
+	ExactRules  bool          // add a table of nftables to each namespace, to be told which rules DNS packets match
 	RingSize    int           // bytes between kernel and user space, a power of two; 0 is 8 MiB
 	Timeout     time.Duration // a lookup without an answer for so long is lost; 0 is 5 s
 }
@@ -64,7 +66,8 @@ type Tracer struct {
 	opts    Options
 	session *kernel.Session
 	names   *names.Resolver
-	offset  int64 // ns from CLOCK_MONOTONIC to CLOCK_REALTIME
+	rules   *nftrace.Tracer // nil without ExactRules
+	offset  int64           // ns from CLOCK_MONOTONIC to CLOCK_REALTIME
 
 	mu    sync.Mutex
 	stats Stats
@@ -77,7 +80,12 @@ type Stats struct {
 	Lost        map[string]uint64 // in the kernel, by what was full
 	Namespaces  int               // observed by netfilter links or known by name
 	Err         error             // of the last look for namespaces and devices; nil if all went well
+	Rules       *RuleStats        // nil without ExactRules
 }
+
+// RuleStats count what was read of nftables' traces, and what was lost: then
+// rules may be missing beside hops, and nothing else.
+type RuleStats = nftrace.Stats
 
 // LostTotal is how many events were lost anywhere, or refused.
 func (s *Stats) LostTotal() uint64 {
@@ -103,13 +111,24 @@ func Open(opts Options) (*Tracer, error) {
 	if t.offset, err = clockOffset(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
+	if opts.ExactRules {
+		if t.rules, err = nftrace.New(opts.Ports); err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+	}
 	t.sync()
 	debug.FreeOSMemory() // what reading the kernel's types took is not needed any more
 	return t, nil
 }
 
 // Close detaches everything and frees it. It may be called twice.
-func (t *Tracer) Close() error { return t.session.Close() }
+func (t *Tracer) Close() error {
+	var err error
+	if t.rules != nil {
+		err = t.rules.Close()
+	}
+	return errors.Join(err, t.session.Close())
+}
 
 // Probes returns the table of hops with what is observed of it.
 func (t *Tracer) Probes() []ProbeStatus { return t.session.Probes() }
@@ -128,7 +147,12 @@ func (t *Tracer) Wall(ns uint64) time.Time { return time.Unix(0, int64(ns)+t.off
 func (t *Tracer) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.stats
+	stats := t.stats
+	if t.rules != nil {
+		rules := t.rules.Stats()
+		stats.Rules = &rules
+	}
+	return stats
 }
 
 // Sink takes what a Tracer finds. Its functions are called by Run's goroutine
@@ -150,13 +174,21 @@ const (
 	recordsAtATime = 8192                   // between looks at the clock
 )
 
+// ruleLinger is how long an answered lookup waits for the texts of its rules:
+// nft is run for each chain.
+const ruleLinger = 300 * time.Millisecond
+
 // Run reads events until ctx is done, and hands out lookups as they end; then
 // it closes those that are open, and returns nil. It may be called once.
 func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	r := &runner{
 		Tracer: t, sink: sink, decoder: NewDecoder(t.session),
-		corr: NewCorrelator(CorrelatorOptions{Timeout: t.opts.Timeout}, sink.Lookup),
 	}
+	opts := CorrelatorOptions{Timeout: t.opts.Timeout}
+	if t.rules != nil {
+		opts.Linger = ruleLinger
+	}
+	r.corr = NewCorrelator(opts, r.hand)
 	if sink.Ready != nil {
 		if err := sink.Ready(); err != nil {
 			return err
@@ -186,6 +218,14 @@ type runner struct {
 	synced      time.Time
 	known       uint32 // namespace of the last event whose name is known
 	unknown     bool   // an event came from a namespace without a name
+}
+
+// hand gives a lookup that has ended to the sink.
+func (r *runner) hand(l *Lookup) {
+	if r.rules != nil {
+		attribute(l, r.rules.Steps(l.DNSID))
+	}
+	r.sink.Lookup(l)
 }
 
 // step reads what there is, then lets time pass.
@@ -282,6 +322,9 @@ func (r *runner) finish() error {
 	if err := r.countLosses(); err != nil {
 		return err
 	}
+	if r.rules != nil {
+		r.rules.Drain()
+	}
 	r.corr.Advance(monotonic())
 	r.corr.Flush()
 	r.publish()
@@ -300,6 +343,9 @@ func (t *Tracer) sync() {
 	err := t.names.Refresh()
 	live := t.namespaces()
 	err = errors.Join(err, t.session.SyncFunctions(), t.session.SyncNetfilter(live), t.session.SyncTCX(live, t.opts.TC))
+	if t.rules != nil {
+		err = errors.Join(err, t.rules.Sync(live))
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats.Namespaces, t.stats.Err = len(live), err

@@ -19,19 +19,21 @@ type noExplainer struct{}
 // Explain does nothing.
 func (noExplainer) Explain(*tracer.Lookup) {}
 
-// Values of --rules. Another way to know the rule is another value, and another
-// explainer in newExplainer.
+// Values of --rules. What exact does not tell is inferred.
 const (
 	rulesInferred = "inferred"
+	rulesExact    = "exact"
 	rulesOff      = "off"
 )
 
-func checkRules(mode string) error {
-	switch mode {
-	case rulesInferred, rulesOff:
+func (f *traceFlags) checkRules() error {
+	switch {
+	case f.rules == rulesExact && f.observe.passive:
+		return usagef("--passive promises tracepoints alone: it does not go with --rules exact")
+	case f.rules == rulesInferred, f.rules == rulesExact, f.rules == rulesOff:
 		return nil
 	}
-	return usagef("--rules: %q is none of inferred, off", mode)
+	return usagef("--rules: %q is none of inferred, exact, off", f.rules)
 }
 
 func newExplainer(e *env, mode string, t *tracer.Tracer) explainer {

@@ -174,6 +174,10 @@ func (o *output) summarize(stats *tracer.Stats) {
 	if n := stats.LostTotal(); n > 0 {
 		fmt.Fprintf(o.env.stderr, "dnspath: lost: %s; lookups of that time are marked incomplete; a larger --ring-size may help\n", losses(stats))
 	}
+	if r := stats.Rules; r != nil && r.Overflows+r.Undecodable+r.Unlisted > 0 {
+		fmt.Fprintf(o.env.stderr, "dnspath: rules may be missing beside hops: netlink buffer full %d times, undecodable %d, without a text %d\n",
+			r.Overflows, r.Undecodable, r.Unlisted)
+	}
 	if o.unwritten > 0 {
 		fmt.Fprintf(o.env.stderr, "dnspath: %d records were not written: the output was too slow\n", o.unwritten)
 	}

@@ -61,7 +61,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.IntVar(&f.count, "count", 0, "end after `n` lookups (default: no end)")
 	fs.StringVar(&f.readyFile, "ready-file", "", "make this `file` when everything is attached")
 	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
-	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they are when the lookup is shown; or off")
+	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they were then; exact, as nftables tells, by a table of its own in each namespace; or off")
 	f.observe.register(fs)
 	if err := parse(fs, args); err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	if err := checkOutput(f.output); err != nil {
 		return nil, err
 	}
-	errs := []error{positive("timeout", f.timeout), checkRules(f.rules)}
+	errs := []error{positive("timeout", f.timeout), f.checkRules()}
 	if fs.Changed("duration") {
 		errs = append(errs, positive("duration", f.duration))
 	}
@@ -117,7 +117,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	opts.Timeout = f.timeout
+	opts.Timeout, opts.ExactRules = f.timeout, f.rules == rulesExact
 	node, release, err := identity()
 	if err != nil {
 		return err

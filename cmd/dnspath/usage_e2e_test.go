@@ -119,6 +119,8 @@ func TestUsageErrors(t *testing.T) {
 		{"--nf-hooks maybe", `"maybe"`},
 		{"--passive --tc", "--passive"},
 		{"--passive --nf-hooks on", "--passive"},
+		{"--passive --rules exact", "--passive"},
+		{"--rules maybe", `"maybe"`},
 		{"--tc=[", `"["`},
 		{"--ring-size 0", "--ring-size"},
 		{"--ring-size 5000", "--ring-size"},

@@ -44,24 +44,42 @@ func parseListing(out string) map[uint64]string {
 	return texts
 }
 
+// identifier is a name as nft's language has it. The kernel takes any name, and
+// whoever owns a namespace may give one that nft would take for commands.
+var identifier = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9/\\_.-]*$`)
+
+// listCommand returns the arguments with which nft lists a chain; nil if it can't.
+func listCommand(c chainKey) []string {
+	family := familyNames[c.family]
+	if family == "" || !identifier.MatchString(c.table) || !identifier.MatchString(c.name) {
+		return nil
+	}
+	return []string{"-a", "-s", "list", "chain", family, c.table, c.name}
+}
+
 // oneLine folds white space and bounds the length.
 func oneLine(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > maxText {
-		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+		s = strings.ToValidUTF8(s[:maxText], "") + "..."
 	}
 	return s
 }
 
-// decodeRule reads the handle and the comment of a rule: the payload of a
-// netlink message NFT_MSG_NEWRULE.
-func decodeRule(data []byte) (handle uint64, comment string) {
+// ruleFacts is what the kernel tells of a rule.
+type ruleFacts struct {
+	comment string
+	nat     bool // it translates addresses
+}
+
+// decodeRule reads a rule: the payload of a netlink message NFT_MSG_NEWRULE.
+func decodeRule(data []byte) (handle uint64, facts ruleFacts) {
 	if len(data) < nfgenmsgLen {
-		return 0, ""
+		return 0, facts
 	}
 	ad, err := netlink.NewAttributeDecoder(data[nfgenmsgLen:])
 	if err != nil {
-		return 0, ""
+		return 0, facts
 	}
 	ad.ByteOrder = binary.BigEndian
 	for ad.Next() {
@@ -70,15 +88,13 @@ func decodeRule(data []byte) (handle uint64, comment string) {
 			handle = ad.Uint64()
 		case unix.NFTA_RULE_USERDATA:
 			if c := userComment(ad.Bytes()); c != "" {
-				comment = c
+				facts.comment = oneLine(c)
 			}
 		case unix.NFTA_RULE_EXPRESSIONS:
 			ad.Nested(func(list *netlink.AttributeDecoder) error {
 				for list.Next() {
 					list.Nested(func(e *netlink.AttributeDecoder) error {
-						if c := matchComment(e); c != "" {
-							comment = c
-						}
+						facts.expression(e)
 						return nil
 					})
 				}
@@ -86,7 +102,13 @@ func decodeRule(data []byte) (handle uint64, comment string) {
 			})
 		}
 	}
-	return handle, oneLine(comment)
+	return handle, facts
+}
+
+// translators are the expressions, and the targets of iptables, that set up NAT.
+var translators = map[string]bool{
+	"nat": true, "masq": true, "redir": true,
+	"target DNAT": true, "target SNAT": true, "target MASQUERADE": true, "target REDIRECT": true, "target NETMAP": true,
 }
 
 // userComment finds nft's comment in a rule's user data: types and lengths of a
@@ -102,36 +124,42 @@ func userComment(data []byte) string {
 	return ""
 }
 
-// matchComment finds what iptables-nft keeps of "-m comment": an expression
-// "match" whose name is "comment" and whose info is the text.
-func matchComment(e *netlink.AttributeDecoder) string {
-	var isMatch, isComment bool
-	var info []byte
+// expression reads one expression of a rule. What iptables-nft has no other form
+// for is kept as "match" and "target", each with iptables' own name for it and
+// its info: that of the match "comment" is the text.
+func (f *ruleFacts) expression(e *netlink.AttributeDecoder) {
+	var name string
 	for e.Next() {
 		switch e.Type() {
 		case unix.NFTA_EXPR_NAME:
-			isMatch = e.String() == "match"
+			name = e.String()
+			f.nat = f.nat || translators[name]
 		case unix.NFTA_EXPR_DATA:
-			if !isMatch { // the same numbers mean other things in other expressions
+			if name != "match" && name != "target" { // the same numbers mean other things there
 				continue
 			}
-			e.Nested(func(match *netlink.AttributeDecoder) error {
-				for match.Next() {
-					switch match.Type() {
-					case unix.NFTA_MATCH_NAME:
-						isComment = match.String() == "comment"
-					case unix.NFTA_MATCH_INFO:
-						info = match.Bytes()
-					}
-				}
+			e.Nested(func(ext *netlink.AttributeDecoder) error {
+				f.extension(name, ext)
 				return nil
 			})
 		}
 	}
-	if !isComment {
-		return ""
+}
+
+// extension reads a match or a target of iptables; their attributes are numbered
+// alike.
+func (f *ruleFacts) extension(kind string, ext *netlink.AttributeDecoder) {
+	for ext.Next() {
+		switch ext.Type() {
+		case unix.NFTA_MATCH_NAME:
+			kind += " " + ext.String()
+			f.nat = f.nat || translators[kind]
+		case unix.NFTA_MATCH_INFO:
+			if kind == "match comment" {
+				f.comment = oneLine(cString(ext.Bytes()))
+			}
+		}
 	}
-	return cString(info)
 }
 
 func cString(b []byte) string {

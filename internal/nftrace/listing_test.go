@@ -20,7 +20,9 @@ func TestParseListing(t *testing.T) {
 		ip daddr 10.96.0.10 udp dport 53 dnat ip to 127.0.0.1:5353 # handle 3
 	}
 }
-`, map[uint64]string{2: `udp dport 53 counter comment "x y"`, 3: "ip daddr 10.96.0.10 udp dport 53 dnat ip to 127.0.0.1:5353"}},
+`, map[uint64]string{
+			2: `udp dport 53 counter comment "x y"`, 3: "ip daddr 10.96.0.10 udp dport 53 dnat ip to 127.0.0.1:5353",
+		}},
 		{"chain with a comment, and a map over several lines", `table ip kube-proxy {
 	comment "rules for kube-proxy"
 	chain service { # handle 9
@@ -37,12 +39,35 @@ func TestParseListing(t *testing.T) {
 	}
 }
 `, map[uint64]string{2: "udp dport 54 counter dnat to 127.0.0.1:5353"}},
-		{"long", "a" + strings.Repeat("é", 600) + " # handle 5\n", map[uint64]string{5: "a" + strings.Repeat("é", 249) + "…"}},
+		{"long", "a" + strings.Repeat("é", 600) + " # handle 5\n", map[uint64]string{5: "a" + strings.Repeat("é", 249) + "..."}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, parseListing(tt.out)); diff != "" {
 				t.Errorf("texts (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestListCommand(t *testing.T) {
+	tests := []struct {
+		name  string
+		chain chainKey
+		want  string
+	}{
+		{"plain", chainKey{1, "fence", "fence"}, "-a -s list chain inet fence fence"},
+		{"as kube-proxy names them", chainKey{2, "kube-proxy", "service-ULM-kube-system/kube-dns/udp/dns"},
+			"-a -s list chain ip kube-proxy service-ULM-kube-system/kube-dns/udp/dns"},
+		{"chain that is a command", chainKey{2, "nat", "x; flush ruleset"}, ""},
+		{"table that is a command", chainKey{2, `nat include "/etc/passwd"`, "x"}, ""},
+		{"two lines", chainKey{2, "nat", "a\nb"}, ""},
+		{"unknown family", chainKey{99, "nat", "x"}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := strings.Join(listCommand(tt.chain), " "); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}

@@ -222,19 +222,18 @@ func (n *namespace) askChain(key chainKey) Chain {
 	return decodeChain(answers[0].Data)
 }
 
-// comments returns the comments of a chain's rules by handle.
-func (n *namespace) comments(key chainKey) map[uint64]string {
+// facts returns what the kernel tells of a chain's rules by handle.
+func (n *namespace) facts(key chainKey) map[uint64]ruleFacts {
 	answers, err := n.execute(unix.NFT_MSG_GETRULE, key, unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN, netlink.Dump)
 	if err != nil {
 		return nil
 	}
-	comments := map[uint64]string{}
+	facts := map[uint64]ruleFacts{}
 	for _, m := range answers {
-		if handle, comment := decodeRule(m.Data); comment != "" {
-			comments[handle] = comment
-		}
+		handle, f := decodeRule(m.Data)
+		facts[handle] = f
 	}
-	return comments
+	return facts
 }
 
 // execute asks the kernel about a chain.

@@ -14,6 +14,7 @@ type Step struct {
 	Base    Chain  // by which the packet came into the table
 	Text    string // of the rule, as nft lists it; empty if unknown
 	Comment string // of the rule
+	NAT     bool   // the rule translates addresses; false if unknown
 }
 
 // Chain is a base chain: where in netfilter packets come into a table. The zero

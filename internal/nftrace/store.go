@@ -18,8 +18,9 @@ type kept struct {
 
 // ruleText is what is known of a rule beyond its handle.
 type ruleText struct {
-	text, comment string
-	listed        bool
+	ruleFacts
+	text   string
+	listed bool
 }
 
 func (s *store) add(k *kept) {
@@ -52,7 +53,7 @@ func (s *store) find(id uint16) []Step {
 	for _, k := range s.byID[id] {
 		step := k.step
 		if k.rule != nil {
-			step.Text, step.Comment = k.rule.text, k.rule.comment
+			step.Text, step.Comment, step.NAT = k.rule.text, k.rule.comment, k.rule.nat
 		}
 		steps = append(steps, step)
 	}

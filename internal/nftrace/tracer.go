@@ -1,8 +1,6 @@
 package nftrace
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -47,12 +45,15 @@ type Tracer struct {
 	stats Stats
 }
 
-// New returns a Tracer for DNS on the given ports. It traces nothing until it is
+// New returns a Tracer for DNS on the given ports; nil is 53. It traces nothing until it is
 // told by Sync where. The caller closes it.
 func New(ports []uint16) (*Tracer, error) {
 	name, err := tableName(os.Getpid())
 	if err != nil {
 		return nil, err
+	}
+	if ports == nil {
+		ports = []uint16{53}
 	}
 	t := &Tracer{
 		ports: ports, name: name, logsEverywhere: logsEverywhere(),
@@ -185,79 +186,4 @@ func (t *Tracer) keep(k *kept) {
 	defer t.mu.Unlock()
 	t.store.add(k)
 	t.stats.Steps++
-}
-
-// question is what the lister is asked: to list a chain, or to say when all
-// before it was answered.
-type question struct {
-	namespace  *namespace
-	generation uint32
-	key        chainKey
-	chain      *chain
-	told       chan<- struct{}
-}
-
-// ask puts a question. It never waits: the reader has no time.
-func (t *Tracer) ask(q question) {
-	select {
-	case t.questions <- q:
-	default:
-		t.count(func(s *Stats) { s.Unlisted++ })
-	}
-}
-
-// list answers questions until there are no more.
-func (t *Tracer) list() {
-	defer close(t.answered)
-	for q := range t.questions {
-		if q.told != nil {
-			close(q.told)
-			continue
-		}
-		if t.isAnswered(q) || q.namespace.ended() {
-			continue
-		}
-		texts, comments := t.texts(q), q.namespace.comments(q.key)
-		if q.namespace.generationID() != q.generation {
-			continue // the handles may mean other rules by now
-		}
-		t.mu.Lock()
-		for handle, rule := range q.chain.rules {
-			rule.text, rule.comment, rule.listed = texts[handle], comments[handle], true
-		}
-		t.mu.Unlock()
-	}
-}
-
-// isAnswered reports whether all rules of the chain that are asked for were
-// listed by the answer to another question.
-func (t *Tracer) isAnswered(q question) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, rule := range q.chain.rules {
-		if !rule.listed {
-			return false
-		}
-	}
-	return true
-}
-
-// listWithin bounds a run of nft, which reads the whole table.
-const listWithin = 2 * time.Second
-
-// texts asks nft for the texts of a chain's rules: nftables keeps instructions,
-// and only nft knows the language.
-func (t *Tracer) texts(q question) map[uint64]string {
-	if t.nft == "" {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), listWithin)
-	defer cancel()
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, t.nft, "-a", "-s", "list", "chain", familyNames[q.key.family], q.key.table, q.key.name)
-	cmd.Stdout = &out
-	if err := kernel.Inside(q.namespace.path, cmd.Run); err != nil {
-		return nil // it can't, or the chain has gone: the handle is known all the same
-	}
-	return parseListing(out.String())
 }

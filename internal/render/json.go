@@ -58,6 +58,16 @@ type StatsRecord struct {
 	Late        uint64            `json:"late"`       // events too far out of order
 	Stragglers  uint64            `json:"stragglers"` // events of lookups that had ended
 	Unwritten   uint64            `json:"unwritten"`  // records that the output was too slow for
+	Rules       *RuleStats        `json:"rules,omitempty"`
+}
+
+// RuleStats is what was read of nftables' traces, and lost.
+type RuleStats struct {
+	Steps       uint64 `json:"steps"`
+	Overflows   uint64 `json:"overflows"` // times that the kernel's buffer was full
+	Undecodable uint64 `json:"undecodable"`
+	Unlisted    uint64 `json:"unlisted"` // rules whose text could not be asked for
+	Namespaces  int    `json:"namespaces"`
 }
 
 // Probes makes records of the table of hops.
@@ -81,11 +91,16 @@ func Stats(node string, at time.Time, s *tracer.Stats, outcomes map[string]uint6
 	if outcomes == nil {
 		outcomes = map[string]uint64{}
 	}
-	return StatsRecord{
+	record := StatsRecord{
 		Type: "stats", Schema: SchemaVersion, Node: node, Time: at.UTC(), Events: s.Events, Lookups: s.Lookups,
 		Outcomes: outcomes, Lost: lost, Undecodable: s.Undecodable, Evicted: s.Evicted, Cut: s.Cut,
 		Late: s.Late, Stragglers: s.Stragglers, Unwritten: unwritten,
 	}
+	if s.Rules != nil {
+		rules := RuleStats(*s.Rules)
+		record.Rules = &rules
+	}
+	return record
 }
 
 // WriteJSON writes a record as one line.

@@ -123,6 +123,7 @@ type row struct {
 	what   string
 	detail string
 	color  string
+	rules  []string // what nftables did there, a line for each base chain
 }
 
 func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
@@ -158,6 +159,9 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 			fmt.Fprintf(b, "%s  %s", pad("", what-utf8.RuneCountInString(row.what)), t.paint(row.color, row.detail))
 		}
 		b.WriteByte('\n')
+		for _, line := range row.rules {
+			fmt.Fprintf(b, "             %s\n", t.paint(dim, line))
+		}
 	}
 }
 
@@ -185,7 +189,9 @@ func rowsOf(hops []Hop) []row {
 			last.place += " " + h.Hook
 		default:
 			rows = append(rows, rowOf(h))
+			continue
 		}
+		last.rules = append(last.rules, rulesText(h)...)
 	}
 	return rows
 }
@@ -207,7 +213,7 @@ func join(list, item string) string {
 }
 
 func rowOf(h *Hop) row {
-	r := row{at: h.TNS, sign: "+", where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop}
+	r := row{at: h.TNS, sign: "+", where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop, rules: rulesText(h)}
 	if r.where == "" {
 		r.where = "netns:" + strconv.FormatUint(uint64(h.NetNS), 10)
 	}
@@ -287,21 +293,21 @@ func dropText(d *Drop) string {
 		s += fmt.Sprintf(" (errno %d)", d.Errno)
 	}
 	if d.By.Name != "" {
-		s += ", by " + path(d.By.Name)
-		if d.By.Rule != "" {
-			s += ": " + printable(d.By.Rule)
-		}
-		s += known(d.By)
+		s += "," + byText(d.By)
 	}
 	return s
 }
 
-// known marks what was concluded.
-func known(b By) string {
-	if b.How == "inferred" {
-		return " (inferred)"
+// byText says what did something, and marks what was concluded.
+func byText(b By) string {
+	s := " by " + path(b.Name)
+	if b.Rule != "" {
+		s += ": " + printable(b.Rule)
 	}
-	return ""
+	if b.How == "inferred" {
+		s += " (inferred)"
+	}
+	return s
 }
 
 func changeText(h *Hop, c *Change) string {
@@ -321,8 +327,8 @@ func changeText(h *Hop, c *Change) string {
 		s += " (at " + c.Hook + ", inferred)"
 	}
 	// That it was netfilter's NAT says no more than the hook does.
-	if c.By.Name != "" && c.By.Name != "netfilter nat" {
-		s += " by " + path(c.By.Name) + known(c.By)
+	if c.By.Name != "" && c.By.Name != byConntrack {
+		s += byText(By{Name: c.By.Name, How: c.By.How}) // the rule's text would say the same again
 	}
 	return s
 }

@@ -95,6 +95,7 @@ type Hop struct {
 	Changes   []Change `json:"more_changes,omitempty"` // of a hop that made several at once
 	Tunnel    *Tunnel  `json:"tunnel,omitempty"`
 	Drop      *Drop    `json:"drop,omitempty"`
+	Rules     []Rule   `json:"rules,omitempty"` // of nftables, that it met in this hook, in order
 	ICMP      *ICMP    `json:"icmp,omitempty"`
 	Process   string   `json:"process,omitempty"`
 	PID       uint32   `json:"pid,omitempty"`
@@ -158,6 +159,19 @@ type Drop struct {
 	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
 	Errno    int    `json:"errno,omitempty"`
 	By
+}
+
+// Rule is what one rule of nftables, or a chain's policy, did with the packet.
+type Rule struct {
+	Kind    string `json:"kind"` // rule, policy, return
+	Family  string `json:"family"`
+	Table   string `json:"table"`
+	Base    string `json:"base_chain"`
+	Chain   string `json:"chain"`
+	Handle  uint64 `json:"handle,omitempty"` // of a rule
+	Verdict string `json:"verdict"`          // accept, drop, continue, jump CHAIN, …
+	Text    string `json:"text,omitempty"`   // as nft lists it
+	Comment string `json:"comment,omitempty"`
 }
 
 // ICMP is an error that the node sent about the packet.
@@ -271,6 +285,9 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	if d := h.Drop; d != nil {
 		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, By: by(d.By)}
 	}
+	for _, r := range h.Rules {
+		v.Rules = append(v.Rules, Rule(r))
+	}
 	if h.ICMP != nil {
 		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
 	}
@@ -320,16 +337,20 @@ func change(c *tracer.Change) *Change {
 	case c.By != nil:
 		v.By = by(c.By)
 	case c.Conntrack:
-		v.By = By{Name: "netfilter nat", How: tracer.HowSeen}
+		v.By = By{Name: byConntrack, How: tracer.HowSeen}
 	}
 	return v
 }
+
+// byConntrack is said of a rewrite that a conntrack entry tells of, where the
+// rule is not known.
+const byConntrack = "netfilter nat"
 
 func by(b *tracer.By) By {
 	if b == nil {
 		return By{}
 	}
-	return By(*b)
+	return By{Name: b.Name, Rule: b.Rule, How: b.How}
 }
 
 func tunnel(t *tracer.Tunnel) *Tunnel {

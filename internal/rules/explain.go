@@ -30,8 +30,8 @@ func NewExplainer(r *Reader, failed func(netns uint32, err error)) *Explainer {
 	return &Explainer{asker: r, failed: failed, told: map[uint32]bool{}}
 }
 
-// Explain fills in By wherever one rule is left that could have done what was
-// seen, and says so in the detail of a lookup that was dropped or rejected. It
+// Explain fills in By wherever it was not seen which rule did it, and one is left
+// that could have, and says so in the detail of a lookup that was dropped or rejected. It
 // may take some tenths of a second, if rules have to be read.
 func (x *Explainer) Explain(l *tracer.Lookup) {
 	for i := range l.Legs {
@@ -39,9 +39,11 @@ func (x *Explainer) Explain(l *tracer.Lookup) {
 		for j := range leg.Hops {
 			h := &leg.Hops[j]
 			for c := h.Change; c != nil; c = c.Also {
-				c.By = x.change(leg, j, c)
+				if open(c.By) {
+					c.By = x.change(leg, j, c)
+				}
 			}
-			if h.Drop != nil {
+			if h.Drop != nil && open(h.Drop.By) {
 				h.Drop.By = x.drop(leg, j)
 			}
 		}
@@ -50,6 +52,9 @@ func (x *Explainer) Explain(l *tracer.Lookup) {
 		l.Detail += " by " + by.String()
 	}
 }
+
+// open reports whether more can be said of what did it than was seen.
+func open(by *tracer.By) bool { return by == nil || by.Part }
 
 // fate returns what ended the lookup, as its detail tells.
 func fate(l *tracer.Lookup) *tracer.By {

@@ -86,7 +86,7 @@ func refused(t *tracer.Table) tracer.Hop {
 // seenDrop is a drop of which a function was seen to be the cause.
 func seenDrop() tracer.Hop {
 	return dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{
-		Hook: tracer.HookForward, Function: "nf_hook_slow", By: &tracer.By{Name: "somebody", How: tracer.HowSeen},
+		Hook: tracer.HookForward, Function: "nf_hook_slow", By: &tracer.By{Name: "somebody", How: tracer.HowSeen, Part: true},
 	})
 }
 
@@ -97,7 +97,7 @@ func TestSeen(t *testing.T) {
 		"function": queryOf(refused(nil), seenDrop()),
 	} {
 		(&Explainer{asker: &fakeAsker{}}).Explain(l)
-		if diff := cmp.Diff(&tracer.By{Name: "somebody", How: tracer.HowSeen}, l.Legs[0].Hops[1].Drop.By); diff != "" {
+		if diff := cmp.Diff(&tracer.By{Name: "somebody", How: tracer.HowSeen, Part: true}, l.Legs[0].Hops[1].Drop.By); diff != "" {
 			t.Errorf("%s: by (-want +got):\n%s", name, diff)
 		}
 	}
@@ -150,7 +150,7 @@ func TestQuestions(t *testing.T) {
 			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Known: Known{Backend: BackendLegacy, Table: "mangle"}},
 		}},
 		{"drop by a function that was seen", queryOf(refused(nil), seenDrop()), nil},
-		{"IPVS that was seen", queryOf(changing(in(tracer.HookInput, cni, "cni0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookInput, HookHow: tracer.HowSeen, By: &tracer.By{Name: "IPVS", How: tracer.HowSeen}})), []Question{
+		{"IPVS that was seen", queryOf(changing(in(tracer.HookInput, cni, "cni0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookInput, HookHow: tracer.HowSeen, By: &tracer.By{Name: "IPVS", How: tracer.HowSeen, Part: true}})), []Question{
 			{Deed: DNAT, Protocol: udp, Src: pod, Dst: service, To: backendB},
 		}},
 		{"drop outside netfilter", queryOf(dropping(tx(cni, "cni0"), tracer.Drop{Reason: "NO_SOCKET"})), nil},
