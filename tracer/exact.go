@@ -10,9 +10,9 @@ import (
 	"github.com/dnspath/dnspath/internal/nftrace"
 )
 
-// attribute adds to a lookup what nftables told of its packets: to hops in
-// netfilter the rules that were matched, and to rewrites and drops the rule that
-// did it. steps are those of the lookup's DNS ID, in order.
+// attribute adds to a lookup what nftables told of its packets: to hops the rules
+// that were matched there, and to rewrites and drops the rule that did it. steps
+// are those of the lookup's DNS ID, in order.
 func attribute(l *Lookup, steps []nftrace.Step) {
 	if len(steps) == 0 {
 		return
@@ -107,23 +107,30 @@ func (d *Drop) refusedBy(h *Hop, steps []nftrace.Step) {
 	}
 }
 
-// hopAt returns the hop in netfilter that a step belongs to, or nil: the newest
-// before it, or rather the one that is the step's base chain.
+// hopAt returns the hop that a step belongs to, or nil: the newest that was in
+// its hook, or rather the one that is its base chain; where hooks are not
+// observed, the newest of all with its addresses.
 func hopAt(hops []Hop, s *nftrace.Step) *Hop {
-	hook := hookOf(s)
-	var found *Hop
+	hook, now := hookOf(s), Flow{s.Src, s.Dst}
+	var found, near *Hop
 	for i := range hops {
 		h := &hops[i]
-		if h.Layer != "netfilter" || h.Hook != hook || h.NetNS != s.NetNS || h.Tunnel != nil || h.Time > s.Time {
+		if h.NetNS != s.NetNS || h.Tunnel != nil || h.Time > s.Time {
 			continue
 		}
-		now := Flow{s.Src, s.Dst}
-		if now != (Flow{h.Src, h.Dst}) && now != h.before() {
+		here := now == Flow{h.Src, h.Dst}
+		if here {
+			near = h
+		}
+		if h.Layer != "netfilter" || h.Hook != hook || !here && now != h.before() {
 			continue
 		}
 		if found == nil || isBase(h.Table, s) || !isBase(found.Table, s) {
 			found = h
 		}
+	}
+	if found == nil {
+		return near
 	}
 	return found
 }
@@ -218,7 +225,7 @@ var iptables = map[string]bool{"raw": true, "mangle": true, "nat": true, "filter
 
 func ruleOf(s *nftrace.Step) Rule {
 	return Rule{
-		Kind: string(s.Kind), Family: s.Family, Table: s.Table, Chain: s.Chain, Base: s.Base.Name,
+		Kind: string(s.Kind), Hook: hookOf(s), Family: s.Family, Table: s.Table, Chain: s.Chain, Base: s.Base.Name,
 		Handle: s.Handle, Verdict: s.Verdict, Text: s.Text, Comment: s.Comment,
 	}
 }

@@ -69,7 +69,7 @@ type Hop struct {
 	Tunnel  *Tunnel // nil outside a tunnel
 	Change  *Change
 	Drop    *Drop
-	Rules   []Rule // of hops in netfilter: what nftables did there, in order; with ExactRules
+	Rules   []Rule // what nftables did there, in order; with ExactRules
 	ICMP    *ICMP
 	PID     uint32 // of the process that sent or read it
 	Comm    string
@@ -141,6 +141,7 @@ type Change struct {
 // Rule is what one rule of nftables, or the policy of a chain, did with a packet.
 type Rule struct {
 	Kind    string // rule, policy, return
+	Hook    Hook   // of the base chain
 	Family  string // of the table: inet, ip, ip6
 	Table   string
 	Base    string // the base chain that led to Chain

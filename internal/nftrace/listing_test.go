@@ -73,23 +73,6 @@ func TestListCommand(t *testing.T) {
 	}
 }
 
-func TestUserComment(t *testing.T) {
-	tests := []struct{ name, data, want string }{
-		{"none", "", ""},
-		{"comment", "\x00\x04a b\x00", "a b"},
-		{"after another", "\x07\x02xx\x00\x02y\x00", "y"},
-		{"longer than it is", "\x00\x09ab", ""},
-		{"only a type", "\x00", ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := userComment([]byte(tt.data)); got != tt.want {
-				t.Errorf("%q, want %q", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestLogs(t *testing.T) {
 	const loggers = ` 0 NONE (nfnetlink_log)
  2 nf_log_ipv4 (nf_log_ipv4,nfnetlink_log)

@@ -200,5 +200,7 @@ func FuzzDecodeRule(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		decodeRule(data)
 		decodeChain(data)
+		decodeTable(data)
+		decodeGeneration(data)
 	})
 }

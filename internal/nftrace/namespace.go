@@ -21,8 +21,8 @@ const receiveBuffer = 8 << 20
 // headers of 40.
 const messageSize = 8192
 
-// checkEvery is how often it is asked whether the rules changed, which makes
-// handles mean other rules if a table was made anew.
+// checkEvery is how often it is asked whether the rules changed: a table made anew
+// has the same names, and handles that mean other rules.
 const checkEvery = uint64(10 * time.Millisecond)
 
 // namespace is one in which packets are traced.
@@ -38,15 +38,17 @@ type namespace struct {
 	// What follows is the reader's.
 	assembler assembler
 	generation
+	rules    map[ruleKey]*rule // that packets matched; guarded by Tracer.mu
 	caughtUp chan struct{}
 	done     chan struct{} // closed when the reader has ended
 }
 
-// generation is what is known of the rules as they are now.
+// generation is what is known of the rules as they are now. Each change of any of
+// them makes another.
 type generation struct {
 	id      uint32
 	checked uint64 // ns, when the id was asked for
-	chains  map[chainKey]*chain
+	chains  map[chainKey]chain
 }
 
 type chainKey struct {
@@ -57,14 +59,18 @@ type chainKey struct {
 // chain is one of a generation.
 type chain struct {
 	Chain
-	rules map[uint64]*ruleText // that packets matched; guarded by Tracer.mu
+	table uint64 // handle of its table
 }
+
+// ruleKey names a rule for as long as a namespace lives: the kernel gives no
+// handle of a table twice, and in a table none of a rule.
+type ruleKey struct{ table, rule uint64 }
 
 // open adds the table to a namespace and starts to read.
 func (t *Tracer) open(n kernel.Namespace) (*namespace, error) {
 	ns := &namespace{tracer: t, inode: n.Inode, path: n.Path, caughtUp: make(chan struct{}, 1), done: make(chan struct{})}
 	ns.assembler = assembler{chainOf: ns.base, under: map[uint32]evaluation{}}
-	ns.chains = map[chainKey]*chain{}
+	ns.chains, ns.rules = map[chainKey]chain{}, map[ruleKey]*rule{}
 	err := kernel.Inside(n.Path, func() (err error) {
 		if wouldLog(t.logsEverywhere) {
 			return ErrLegacy
@@ -159,7 +165,7 @@ func (n *namespace) take(m netlink.Message, now uint64) {
 		return
 	}
 	step.Time, step.NetNS = now, n.inode
-	n.tracer.keep(&kept{step: step, rule: n.rule(msg)})
+	n.tracer.keep(&kept{step: step, rule: n.rule(msg, step.Base)})
 }
 
 // check forgets the chains if the rules have changed.
@@ -169,109 +175,102 @@ func (n *namespace) check(now uint64) {
 	}
 	n.checked = now
 	if id := n.generationID(); id != n.id {
-		n.id, n.chains = id, map[chainKey]*chain{}
+		n.id, n.chains = id, map[chainKey]chain{}
 	}
 }
 
-// rule returns where the text of a message's rule will be, and sees to it that
-// it is asked for; nil of a policy.
-func (n *namespace) rule(m *Message) *ruleText {
+// maxRules bounds the rules that are known of a namespace.
+const maxRules = 1 << 14
+
+// rule returns what is known of a message's rule, and sees to it that its text is
+// asked for; nil of a policy.
+func (n *namespace) rule(m *Message, base Chain) *rule {
 	if m.Handle == 0 {
 		return nil
 	}
-	c := n.chain(m.Family, m.Table, m.Chain)
+	key := chainKey{m.Family, m.Table, m.Chain}
+	table := n.chain(key).table
 	n.tracer.mu.Lock()
-	rule, ok := c.rules[m.Handle]
-	if !ok {
-		rule = &ruleText{}
-		c.rules[m.Handle] = rule
-	}
+	r, ok := n.rules[ruleKey{table, m.Handle}]
 	n.tracer.mu.Unlock()
-	if !ok {
-		n.tracer.ask(question{namespace: n, generation: n.id, key: chainKey{m.Family, m.Table, m.Chain}, chain: c})
+	if ok {
+		return r
 	}
-	return rule
+	r = &rule{ruleFacts: n.askRule(key, m.Handle)}
+	n.tracer.mu.Lock()
+	if len(n.rules) >= maxRules {
+		clear(n.rules)
+	}
+	n.rules[ruleKey{table, m.Handle}] = r
+	n.tracer.mu.Unlock()
+	n.tracer.ask(question{namespace: n, chain: key, table: table, rule: r}, m.Verdict == VerdictDrop || base.Type == "nat")
+	return r
 }
 
 func (n *namespace) base(family uint8, table, name string) Chain {
-	return n.chain(family, table, name).Chain
+	return n.chain(chainKey{family, table, name}).Chain
 }
 
 // maxChains bounds the chains that are known of a namespace.
 const maxChains = 4096
 
 // chain returns what is known of a chain, and asks the kernel if that is nothing.
-func (n *namespace) chain(family uint8, table, name string) *chain {
-	key := chainKey{family, table, name}
-	if c, ok := n.chains[key]; ok {
-		return c
+func (n *namespace) chain(key chainKey) chain {
+	c, ok := n.chains[key]
+	if !ok {
+		if len(n.chains) >= maxChains {
+			clear(n.chains)
+		}
+		c = chain{Chain: n.askChain(key), table: n.askTable(key)}
+		n.chains[key] = c
 	}
-	if len(n.chains) >= maxChains {
-		clear(n.chains)
-	}
-	c := &chain{Chain: n.askChain(key), rules: map[uint64]*ruleText{}}
-	n.chains[key] = c
 	return c
 }
 
+// askChain asks for a chain; of one that has gone, the name is all.
 func (n *namespace) askChain(key chainKey) Chain {
-	answers, err := n.execute(unix.NFT_MSG_GETCHAIN, key, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME, 0)
-	if err != nil || len(answers) != 1 {
-		return Chain{Name: key.name} // it has gone
+	data := n.execute(unix.NFT_MSG_GETCHAIN, key.family, []netlink.Attribute{
+		{Type: unix.NFTA_CHAIN_TABLE, Data: cBytes(key.table)}, {Type: unix.NFTA_CHAIN_NAME, Data: cBytes(key.name)},
+	})
+	if data == nil {
+		return Chain{Name: key.name}
 	}
-	return decodeChain(answers[0].Data)
+	return decodeChain(data)
 }
 
-// facts returns what the kernel tells of a chain's rules by handle.
-func (n *namespace) facts(key chainKey) map[uint64]ruleFacts {
-	answers, err := n.execute(unix.NFT_MSG_GETRULE, key, unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN, netlink.Dump)
+// askTable asks for the handle of a chain's table; 0 if it has gone.
+func (n *namespace) askTable(key chainKey) uint64 {
+	return decodeTable(n.execute(unix.NFT_MSG_GETTABLE, key.family, []netlink.Attribute{{Type: unix.NFTA_TABLE_NAME, Data: cBytes(key.table)}}))
+}
+
+// askRule asks what a rule is; nothing is known of one that has gone.
+func (n *namespace) askRule(key chainKey, handle uint64) ruleFacts {
+	return decodeRule(n.execute(unix.NFT_MSG_GETRULE, key.family, []netlink.Attribute{
+		{Type: unix.NFTA_RULE_TABLE, Data: cBytes(key.table)}, {Type: unix.NFTA_RULE_CHAIN, Data: cBytes(key.name)},
+		{Type: unix.NFTA_RULE_HANDLE, Data: binary.BigEndian.AppendUint64(nil, handle)},
+	}))
+}
+
+// generationID asks for the number of the rules as they are now; 0 if the kernel
+// does not tell.
+func (n *namespace) generationID() uint32 {
+	return decodeGeneration(n.execute(unix.NFT_MSG_GETGEN, unix.NFPROTO_UNSPEC, nil))
+}
+
+// execute asks the kernel for one thing, and returns the payload of its answer;
+// nil if that is an error.
+func (n *namespace) execute(kind uint16, family uint8, attrs []netlink.Attribute) []byte {
+	data, err := netlink.MarshalAttributes(attrs)
 	if err != nil {
 		return nil
 	}
-	facts := map[uint64]ruleFacts{}
-	for _, m := range answers {
-		handle, f := decodeRule(m.Data)
-		facts[handle] = f
-	}
-	return facts
-}
-
-// execute asks the kernel about a chain.
-func (n *namespace) execute(kind uint16, key chainKey, tableAttr, chainAttr uint16, flags netlink.HeaderFlags) ([]netlink.Message, error) {
-	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: tableAttr, Data: []byte(key.table + "\x00")},
-		{Type: chainAttr, Data: []byte(key.name + "\x00")},
-	})
-	if err != nil {
-		return nil, err
-	}
-	m := request(kind, key.family, attrs)
-	m.Header.Flags |= flags
 	n.asking.Lock()
 	defer n.asking.Unlock()
-	return n.table.sock.Execute(m)
-}
-
-// generationID returns the number of the rules as they are now; 0 if the kernel
-// does not tell. Each change of any rule gives another.
-func (n *namespace) generationID() uint32 {
-	n.asking.Lock()
-	answers, err := n.table.sock.Execute(request(unix.NFT_MSG_GETGEN, unix.NFPROTO_UNSPEC, nil))
-	n.asking.Unlock()
-	if err != nil || len(answers) != 1 || len(answers[0].Data) < nfgenmsgLen {
-		return 0
+	answers, err := n.table.sock.Execute(request(kind, family, data))
+	if err != nil || len(answers) != 1 {
+		return nil
 	}
-	ad, err := netlink.NewAttributeDecoder(answers[0].Data[nfgenmsgLen:])
-	if err != nil {
-		return 0
-	}
-	ad.ByteOrder = binary.BigEndian
-	for ad.Next() {
-		if ad.Type() == unix.NFTA_GEN_ID {
-			return ad.Uint32()
-		}
-	}
-	return 0
+	return answers[0].Data
 }
 
 // catchUp waits until all messages that were made before it have been read. What

@@ -13,14 +13,14 @@ type store struct {
 // kept is a step and where its rule's text will be.
 type kept struct {
 	step Step
-	rule *ruleText
+	rule *rule // nil of a policy
 }
 
-// ruleText is what is known of a rule beyond its handle.
-type ruleText struct {
+// rule is what is known of a rule beyond its handle.
+type rule struct {
 	ruleFacts
 	text   string
-	listed bool
+	listed bool // nft was asked
 }
 
 func (s *store) add(k *kept) {

@@ -11,7 +11,7 @@ func TestStore(t *testing.T) {
 	var s store
 	const ids = 1000
 	for i := range maxSteps + ids/2 {
-		s.add(&kept{step: Step{Packet: Packet{DNSID: uint16(i % ids)}, Handle: uint64(i)}, rule: &ruleText{text: "drop"}})
+		s.add(&kept{step: Step{Packet: Packet{DNSID: uint16(i % ids)}, Handle: uint64(i)}, rule: &rule{text: "drop"}})
 	}
 	total := 0
 	for id := range uint16(ids) {

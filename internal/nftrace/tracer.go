@@ -33,17 +33,20 @@ type Tracer struct {
 	nft            string // path of nft; empty if there is none
 	logsEverywhere bool
 
-	questions chan question
-	answered  chan struct{} // closed when the lister has ended
+	questions, urgent chan question
+	answered          chan struct{} // closed when the lister has ended
 
 	syncing    sync.Mutex // guards what follows; taken before mu
 	namespaces map[uint32]*namespace
 	closed     bool
 
-	mu    sync.Mutex // guards what follows, and what ruleText says
+	mu    sync.Mutex // guards what follows, and namespace.rules
 	store store
 	stats Stats
 }
+
+// maxQuestions bounds the rules whose texts wait to be asked for.
+const maxQuestions = 1024
 
 // New returns a Tracer for DNS on the given ports; nil is 53. It traces nothing until it is
 // told by Sync where. The caller closes it.
@@ -57,7 +60,8 @@ func New(ports []uint16) (*Tracer, error) {
 	}
 	t := &Tracer{
 		ports: ports, name: name, logsEverywhere: logsEverywhere(),
-		questions: make(chan question, 1024), answered: make(chan struct{}), namespaces: map[uint32]*namespace{},
+		questions: make(chan question, maxQuestions), urgent: make(chan question, maxQuestions), answered: make(chan struct{}),
+		namespaces: map[uint32]*namespace{},
 	}
 	t.nft, _ = exec.LookPath("nft") // without it rules have a handle and a comment, and no text
 	go t.list()

@@ -14,7 +14,7 @@ func rulesText(h *Hop) []string {
 			n++
 		}
 		if way := rest[:n]; slices.ContainsFunc(way, func(r Rule) bool { return r.Kind == "rule" }) {
-			lines = append(lines, wayText(h.Hook, way))
+			lines = append(lines, wayText(way))
 		}
 		rest = rest[n:]
 	}
@@ -25,15 +25,15 @@ func rulesText(h *Hop) []string {
 // and a final verdict end it.
 func goesOn(a, b Rule) bool {
 	ended := a.Kind == "policy" || a.Verdict == "accept" || a.Verdict == "drop"
-	return !ended && a.Family == b.Family && a.Table == b.Table && a.Base == b.Base
+	return !ended && a.Hook == b.Hook && a.Family == b.Family && a.Table == b.Table && a.Base == b.Base
 }
 
 // wayText writes one way: its chains, each with the handles of the rules that
 // matched, and the verdict.
 //
 //	PREROUTING  ip nat: PREROUTING 4, KUBE-SERVICES 12, KUBE-SEP-4XBTP3 15: accept
-func wayText(hook string, way []Rule) string {
-	s := fmt.Sprintf("%s  %s %s:", hook, way[0].Family, printable(way[0].Table))
+func wayText(way []Rule) string {
+	s := fmt.Sprintf("%s  %s %s:", way[0].Hook, way[0].Family, printable(way[0].Table))
 	for i, r := range way {
 		if i == 0 || way[i-1].Chain != r.Chain {
 			if i > 0 {

@@ -18,9 +18,9 @@ func ruled() *tracer.Lookup {
 	i := slices.IndexFunc(hops, func(h tracer.Hop) bool { return h.Name == "nat" })
 	hops[i].Change.By = &tracer.By{Name: "iptables nat PREROUTING → KUBE-SEP handle 22", Rule: "counter dnat to 10.244.2.53:53", How: tracer.HowSeen}
 	hops[i].Rules = []tracer.Rule{
-		{Kind: "rule", Family: "ip", Table: "nat", Base: "PREROUTING", Chain: "PREROUTING", Handle: 9, Verdict: "jump KUBE-SEP"},
-		{Kind: "rule", Family: "ip", Table: "nat", Base: "PREROUTING", Chain: "KUBE-SEP", Handle: 22, Verdict: "accept", Comment: "kube-dns"},
-		{Kind: "policy", Family: "inet", Table: "quiet", Base: "pre", Chain: "pre", Verdict: "accept"},
+		{Kind: "rule", Hook: tracer.HookPrerouting, Family: "ip", Table: "nat", Base: "PREROUTING", Chain: "PREROUTING", Handle: 9, Verdict: "jump KUBE-SEP"},
+		{Kind: "rule", Hook: tracer.HookPrerouting, Family: "ip", Table: "nat", Base: "PREROUTING", Chain: "KUBE-SEP", Handle: 22, Verdict: "accept", Comment: "kube-dns"},
+		{Kind: "policy", Hook: tracer.HookPrerouting, Family: "inet", Table: "quiet", Base: "pre", Chain: "pre", Verdict: "accept"},
 	}
 	hops[i+2].Name, hops[i+2].Drop = "drop", &tracer.Drop{
 		Reason: "NETFILTER_DROP", Function: "nft_do_chain", Hook: tracer.HookForward,

@@ -95,7 +95,7 @@ type Hop struct {
 	Changes   []Change `json:"more_changes,omitempty"` // of a hop that made several at once
 	Tunnel    *Tunnel  `json:"tunnel,omitempty"`
 	Drop      *Drop    `json:"drop,omitempty"`
-	Rules     []Rule   `json:"rules,omitempty"` // of nftables, that it met in this hook, in order
+	Rules     []Rule   `json:"rules,omitempty"` // of nftables, that it met here, in order
 	ICMP      *ICMP    `json:"icmp,omitempty"`
 	Process   string   `json:"process,omitempty"`
 	PID       uint32   `json:"pid,omitempty"`
@@ -163,7 +163,8 @@ type Drop struct {
 
 // Rule is what one rule of nftables, or a chain's policy, did with the packet.
 type Rule struct {
-	Kind    string `json:"kind"` // rule, policy, return
+	Kind    string `json:"kind"`           // rule, policy, return
+	Hook    string `json:"hook,omitempty"` // of the base chain
 	Family  string `json:"family"`
 	Table   string `json:"table"`
 	Base    string `json:"base_chain"`
@@ -286,7 +287,10 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, By: by(d.By)}
 	}
 	for _, r := range h.Rules {
-		v.Rules = append(v.Rules, Rule(r))
+		v.Rules = append(v.Rules, Rule{
+			Kind: r.Kind, Hook: string(r.Hook), Family: r.Family, Table: r.Table, Base: r.Base, Chain: r.Chain,
+			Handle: r.Handle, Verdict: r.Verdict, Text: r.Text, Comment: r.Comment,
+		})
 	}
 	if h.ICMP != nil {
 		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
