@@ -173,7 +173,7 @@ func hopOf(e *Event) Hop {
 		Probe: e.Probe, Time: e.Time, NetNS: e.NetNS, Ifindex: e.Ifindex, Dev: e.Dev,
 		Src: e.Src, Dst: e.Dst, Len: e.Len, TTL: e.TTL, Tunnel: e.Tunnel,
 		ICMP: e.ICMP, PID: e.PID, Comm: e.Comm, Checksum: e.Checksum,
-		Verdict: e.Verdict, Table: e.Table, State: e.State, Route: e.Route, Waits: e.Waits,
+		CT: e.CT, NoTrack: e.NoTrack, Verdict: e.Verdict, Table: e.Table, State: e.State, Route: e.Route, Waits: e.Waits,
 	}
 	row := rows[e.Probe]
 	h.Name, h.Layer = row.Name, row.Layer

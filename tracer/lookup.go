@@ -74,6 +74,8 @@ type Hop struct {
 	PID     uint32 // of the process that sent or read it
 	Comm    string
 
+	CT      *Conntrack // its entry, in a tunnel that of the outer packet; nil unknown, or none
+	NoTrack bool       // it is exempt from conntrack
 	Verdict Verdict    // of a function
 	Table   *Table     // of a function of netfilter
 	State   string     // of conntrack; see Event

@@ -91,8 +91,8 @@ func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By
 	if q.Deed == 0 {
 		return x.unruled(leg, at, c)
 	}
-	q.To = c.To
-	if c.By == nil { // else it was seen to be IPVS, which asks no rule
+	q.To, q.Tracked = c.To, Tracked{State: stateNew} // later packets don't come to rules that rewrite
+	if c.By == nil {                                 // else it was seen to be IPVS, which asks no rule
 		q.Hook, q.Seen = c.Hook, c.HookHow == tracer.HowSeen
 	}
 	a := x.ask(h.NetNS, q)
@@ -142,15 +142,18 @@ func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 	if at, ok := placeOf(h.Drop); ok {
 		return x.attached(h.NetNS, []place{{h.Ifindex, h.Dev, at}})
 	}
-	seen, table := h.Drop.By, refusing(leg, at)
-	if h.Drop.Hook == "" || h.Drop.Confirm || seen != nil && table == nil {
-		return seen
-	}
+	seen, by := h.Drop.By, refusing(leg, at)
 	q := question(leg, at)
 	q.Deed, q.Hook, q.Seen = Drop, h.Drop.Hook, true
+	if q.Hook == "" && by != nil {
+		q.Hook = by.Hook
+	}
+	if q.Hook == "" || h.Drop.Confirm || seen != nil && by == nil {
+		return seen
+	}
 	switch {
 	case seen != nil:
-		q.Known = knownOf(table)
+		q.Known = knownOf(by.Table)
 	case h.Drop.Function == "nft_do_chain":
 		q.Known.Backend = BackendNFTables
 	}
@@ -165,16 +168,16 @@ func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 	return seen
 }
 
-// refusing returns the table whose rules were seen to refuse the packet just
-// before its end, or nil.
-func refusing(leg *tracer.Leg, at int) *tracer.Table {
+// refusing returns the hop in the table whose rules were seen to refuse the
+// packet just before its end, or nil.
+func refusing(leg *tracer.Leg, at int) *tracer.Hop {
 	for i := at - 1; i >= 0; i-- {
 		h := &leg.Hops[i]
 		if h.NetNS != leg.Hops[at].NetNS || h.Layer != "netfilter" {
 			return nil
 		}
 		if h.Verdict == tracer.VerdictDrop && h.Table != nil {
-			return h.Table
+			return h
 		}
 	}
 	return nil
@@ -191,7 +194,7 @@ func knownOf(t *tracer.Table) Known {
 // rules see the tunnel's addresses.
 func question(leg *tracer.Leg, at int) *Question {
 	h := &leg.Hops[at]
-	q := &Question{Protocol: unix.IPPROTO_UDP, Src: h.Src, Dst: h.Dst, Time: h.Time}
+	q := &Question{Protocol: unix.IPPROTO_UDP, Src: h.Src, Dst: h.Dst, Time: h.Time, Tracked: trackedOf(leg, at)}
 	if h.Tunnel != nil {
 		q.Src, q.Dst = h.Tunnel.Src, h.Tunnel.Dst
 	}

@@ -113,23 +113,30 @@ func TestQuestions(t *testing.T) {
 	tunnelled.Tunnel = &tracer.Tunnel{Kind: "vxlan", Src: addrPort("192.0.2.1:5000"), Dst: addrPort("192.0.2.2:4789")}
 	natted := tx(uplink, "eth0")
 	natted.Src = gateway
+	first := Tracked{State: stateNew}
+	looked := in(tracer.HookPrerouting, cni, "cni0")
+	looked.State = "invalid"
+	known := in(tracer.HookForward, cni, "cni0")
+	known.CT = &tracer.Conntrack{Info: 3, Status: 0x2a}
+	exact := *dnat
+	exact.By = &tracer.By{Name: ruleSet, How: tracer.HowSeen}
 	for _, tt := range []struct {
 		name   string
 		lookup *tracer.Lookup
 		want   []Question
 	}{
 		{"DNAT", queryOf(rx(cni, "cni0"), changing(in(tracer.HookPrerouting, cni, "cni0"), dnat)), []Question{
-			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB, In: "cni0"},
+			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB, Tracked: first, In: "cni0"},
 		}},
 		{"DNAT from a bridge's port", queryOf(rx(7, "veth-client"), changing(in(tracer.HookPrerouting, cni, "cni0"), dnat)), []Question{
-			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB},
+			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB, Tracked: first},
 		}},
 		{"both at once", queryOf(changing(natted, &both)), []Question{
-			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB},
-			{Deed: SNAT, Hook: tracer.HookPostrouting, Protocol: udp, Src: pod, Dst: backendB, To: gateway},
+			{Deed: DNAT, Hook: tracer.HookPrerouting, Seen: true, Protocol: udp, Src: pod, Dst: service, To: backendB, Tracked: first},
+			{Deed: SNAT, Hook: tracer.HookPostrouting, Protocol: udp, Src: pod, Dst: backendB, To: gateway, Tracked: first},
 		}},
 		{"SNAT on its way out", queryOf(changing(in(tracer.HookPostrouting, uplink, "eth0"), snat), tx(uplink, "eth0")), []Question{
-			{Deed: SNAT, Hook: tracer.HookPostrouting, Protocol: udp, Src: pod, Dst: backendB, To: gateway, Out: "eth0"},
+			{Deed: SNAT, Hook: tracer.HookPostrouting, Protocol: udp, Src: pod, Dst: backendB, To: gateway, Tracked: first, Out: "eth0"},
 		}},
 		{"translated back", queryOf(changing(tx(cni, "cni0"), &tracer.Change{Kind: tracer.ChangeUnDNAT, From: backendB, To: service, Conntrack: true})), nil},
 		{"tunnel", queryOf(changing(tx(uplink, "eth0"), &tracer.Change{Kind: tracer.ChangeEncap})), nil},
@@ -142,6 +149,18 @@ func TestQuestions(t *testing.T) {
 		{"reject", queryOf(tracer.Hop{Name: "icmp", ICMP: &tracer.ICMP{Type: 3, Code: 3}}, dropping(in(tracer.HookOutput, 0, ""), tracer.Drop{Hook: tracer.HookOutput})), []Question{
 			{Deed: Reject, Hook: tracer.HookOutput, Seen: true, Protocol: udp, Src: pod, Dst: backendB},
 		}},
+		{"drop of a packet with an entry", queryOf(dropping(known, tracer.Drop{Hook: tracer.HookForward})), []Question{
+			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Tracked: Tracked{State: stateEstablished, Entry: true, Status: 0x2a}},
+		}},
+		{"drop of a packet of which conntrack was asked", queryOf(looked, dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{Hook: tracer.HookForward})), []Question{
+			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Tracked: Tracked{State: stateInvalid}},
+		}},
+		{"drop in a hook that the table alone tells", queryOf(refused(&tracer.Table{Tool: "iptables", Name: "filter"}), dropping(in("", cni, "cni0"), tracer.Drop{
+			By: &tracer.By{Name: "iptables filter FORWARD", How: tracer.HowSeen, Part: true},
+		})), []Question{
+			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Known: Known{Backend: BackendLegacy, Table: "filter"}},
+		}},
+		{"seen what did it", queryOf(changing(in(tracer.HookPrerouting, cni, "cni0"), &exact)), nil},
 		{"drop past the rules", queryOf(dropping(in(tracer.HookForward, cni, "cni0"), tracer.Drop{Hook: tracer.HookForward, Confirm: true})), nil},
 		{"drop by a table that was seen", queryOf(refused(&tracer.Table{Tool: "nftables", Family: "inet", Name: "filter", Chain: "forward"}), seenDrop()), []Question{
 			{Deed: Drop, Hook: tracer.HookForward, Seen: true, Protocol: udp, Src: pod, Dst: backendB, Known: Known{Backend: BackendNFTables, Family: "inet", Table: "filter", Chain: "forward"}},
@@ -151,7 +170,7 @@ func TestQuestions(t *testing.T) {
 		}},
 		{"drop by a function that was seen", queryOf(refused(nil), seenDrop()), nil},
 		{"IPVS that was seen", queryOf(changing(in(tracer.HookInput, cni, "cni0"), &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookInput, HookHow: tracer.HowSeen, By: &tracer.By{Name: "IPVS", How: tracer.HowSeen, Part: true}})), []Question{
-			{Deed: DNAT, Protocol: udp, Src: pod, Dst: service, To: backendB},
+			{Deed: DNAT, Protocol: udp, Src: pod, Dst: service, To: backendB, Tracked: first},
 		}},
 		{"drop outside netfilter", queryOf(dropping(tx(cni, "cni0"), tracer.Drop{Reason: "NO_SOCKET"})), nil},
 	} {

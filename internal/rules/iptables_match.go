@@ -17,7 +17,7 @@ type specParser struct {
 
 // silent are the modules whose options are understood, or ask for nothing: all
 // others ask for something that is not known afterwards.
-var silent = map[string]bool{"comment": true, "udp": true, "tcp": true, "multiport": true, "mark": true, "addrtype": true}
+var silent = map[string]bool{"comment": true, "udp": true, "tcp": true, "multiport": true, "mark": true, "addrtype": true, "conntrack": true, "state": true}
 
 func unknown(*packet) tri { return maybe }
 
@@ -127,6 +127,8 @@ func (p *specParser) matchOf(name, value string) match {
 		return matchPorts(value, true, false)
 	case "--ports":
 		return matchPorts(value, true, true)
+	case "--ctstate", "--state":
+		return matchState(value)
 	case "--mark":
 		return matchMark(value)
 	case "--dst-type":

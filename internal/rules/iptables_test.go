@@ -64,6 +64,8 @@ func TestMatches(t *testing.T) {
 		Question: &Question{Protocol: udp, Src: pod, Dst: backendB, In: "cali1234", Out: "vxlan.calico"}, mark: &mark,
 	}
 	p6 := &packet{Question: &Question{Protocol: tcp, Src: addrPort("[fd00:10:244:1::10]:4000"), Dst: addrPort("[fd00:10:96::10]:53")}}
+	fresh := &packet{Question: &Question{Protocol: udp, Tracked: Tracked{State: stateNew, Entry: true, Status: statusDNAT}}}
+	invalid := &packet{Question: &Question{Protocol: udp, Tracked: Tracked{State: stateInvalid}}}
 	for _, tt := range []struct {
 		spec string
 		p    *packet
@@ -116,6 +118,16 @@ func TestMatches(t *testing.T) {
 		{`-m comment --comment "-p tcp ! --dport 1"`, p, yes},
 		{"-m conntrack --ctstate NEW", p, maybe},
 		{"-m conntrack ! --ctstate NEW -p tcp", p, no},
+		{"-m conntrack --ctstate INVALID", fresh, no},
+		{"-m conntrack --ctstate RELATED,ESTABLISHED", fresh, no},
+		{"-m conntrack --ctstate NEW", fresh, yes},
+		{"-m conntrack ! --ctstate NEW", fresh, no},
+		{"-m conntrack --ctstate DNAT", fresh, yes},
+		{"-m conntrack --ctstate SNAT", fresh, no},
+		{"-m conntrack --ctstate SNAT", invalid, maybe},
+		{"-m conntrack --ctstate NEW,LATER", fresh, maybe},
+		{"-m conntrack --ctstate NEW --ctdir ORIGINAL", fresh, maybe},
+		{"-m state --state INVALID,UNTRACKED", invalid, yes},
 		{"-m statistic --mode random --probability 0.50000000000", p, maybe},
 		{"-m set --match-set cali40s:abc src,dst", p, maybe},
 		{"-m rpfilter --validmark --invert", p, maybe},

@@ -55,7 +55,7 @@ func (v *nftEval) load(e expr.Any) {
 	switch e := e.(type) {
 	case *expr.Ct:
 		if !e.SourceRegister {
-			v.registers.store(e.Register, unknown)
+			v.registers.store(e.Register, ctLoad(v.packet.Tracked, e.Key))
 		}
 	case *expr.Fib:
 		v.registers.store(e.Register, unknown)

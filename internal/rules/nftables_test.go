@@ -184,6 +184,9 @@ func TestExpressions(t *testing.T) {
 	v6 := func() *packet {
 		return &packet{Question: &Question{Protocol: tcp, Src: addrPort("[fd00:10:244:1::10]:4000"), Dst: addrPort("[fd00:10:96::10]:53")}}
 	}
+	fresh := v4()
+	fresh.Tracked = Tracked{State: stateNew, Entry: true, Status: statusDNAT}
+	u32 := func(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 	dev := func(name string) []byte { return append([]byte(name), make([]byte, 16-len(name))...) }
 	sets := map[string][]nftables.SetElement{
 		"ports":     {{Key: []byte{0, 53}}, {Key: []byte{20, 233}}},
@@ -232,6 +235,11 @@ func TestExpressions(t *testing.T) {
 		{"what a mask leaves of the unknown", v6(), []expr.Any{metaKey(expr.MetaKeyMARK), &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: []byte{0, 0, 0, 0}, Xor: []byte{1, 0, 0, 0}}, is(0, 0, 0, 0)}, no},
 		{"a shift", v4(), []expr.Any{network(12, 4), &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4}, is(10, 244, 0, 0)}, maybe},
 		{"ct state", v4(), []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}, is(8, 0, 0, 0)}, maybe},
+		{"ct state of a packet with an entry", fresh, []expr.Any{
+			&expr.Ct{Key: expr.CtKeySTATE, Register: 1}, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: u32(stateNew | stateInvalid), Xor: u32(0)}, isNot(u32(0)...),
+		}, yes},
+		{"ct status of a packet with an entry", fresh, []expr.Any{&expr.Ct{Key: expr.CtKeySTATUS, Register: 1}, is(u32(statusDNAT)...)}, yes},
+		{"ct mark is unknown", fresh, []expr.Any{&expr.Ct{Key: expr.CtKeyMARK, Register: 1}, is(0, 0, 0, 0)}, maybe},
 		{"fib daddr type", v4(), []expr.Any{&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true}, is(2, 0, 0, 0)}, maybe},
 		{"limit", v4(), []expr.Any{&expr.Limit{Rate: 1}}, maybe},
 		{"a match of iptables", v4(), []expr.Any{&expr.Match{Name: "string"}}, maybe},

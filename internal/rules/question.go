@@ -30,6 +30,7 @@ type Question struct {
 	Mark     *uint32        // of the packet; nil if unknown
 	Time     uint64         // of the deed, ns of CLOCK_MONOTONIC
 	Known    Known
+	Tracked  Tracked
 }
 
 // Known is what was seen of the place where it happened. Empty fields are
