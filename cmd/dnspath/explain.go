@@ -2,22 +2,33 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dnspath/dnspath/internal/rules"
 	"github.com/dnspath/dnspath/tracer"
 )
 
 // explainer says which rule rewrote or dropped a packet, in the lookup itself.
-// Only the goroutine that writes calls it: it may take its time.
+// Only the goroutine that writes calls Explain: it may take its time.
 type explainer interface {
+	Event(e *tracer.Event) // never blocks
 	Explain(l *tracer.Lookup)
+	Close()
 }
 
 // noExplainer leaves lookups as they are.
 type noExplainer struct{}
 
-// Explain does nothing.
+// All of its methods do nothing.
+func (noExplainer) Event(*tracer.Event)    {}
 func (noExplainer) Explain(*tracer.Lookup) {}
+func (noExplainer) Close()                 {}
+
+// inferrer infers from rules as they were soon after the event.
+type inferrer struct {
+	*rules.Watch
+	*rules.Explainer
+}
 
 // Values of --rules. What exact does not tell is inferred.
 const (
@@ -36,16 +47,20 @@ func (f *traceFlags) checkRules() error {
 	return usagef("--rules: %q is none of inferred, exact, off", f.rules)
 }
 
-func newExplainer(e *env, mode string, t *tracer.Tracer) explainer {
-	if mode == rulesOff {
+// keepRules is how long after a lookup's time is up it may be shown.
+const keepRules = 2 * time.Second
+
+func newExplainer(e *env, f *traceFlags, t *tracer.Tracer) explainer {
+	if f.rules == rulesOff {
 		return noExplainer{}
 	}
 	path := func(inode uint32) string {
 		ns, _ := t.Names().NetNS(inode)
 		return ns.Path
 	}
-	return rules.NewExplainer(rules.NewReader(path), func(inode uint32, err error) {
+	r := rules.NewReader(path, f.timeout+keepRules)
+	return inferrer{rules.NewWatch(r), rules.NewExplainer(r, func(inode uint32, err error) {
 		ns, _ := t.Names().NetNS(inode)
 		fmt.Fprintf(e.stderr, "dnspath: rules of %q are not named: %s\n", ns.Name, oneLine(err))
-	})
+	})}
 }

@@ -45,7 +45,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width}, rules: newExplainer(e, f.rules, t),
+		text: render.Text{Color: color, Width: width}, rules: newExplainer(e, f, t),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }
@@ -92,7 +92,12 @@ func (o *output) lookup(l *tracer.Lookup) {
 }
 
 // event takes an observation.
-func (o *output) event(e *tracer.Event) { o.put(e) }
+func (o *output) event(e *tracer.Event) {
+	o.rules.Event(e)
+	if o.flags.events {
+		o.put(e)
+	}
+}
 
 func (o *output) put(record any) {
 	select {
@@ -154,6 +159,7 @@ func (o *output) finish() error {
 	}
 	close(o.queue)
 	err := <-o.done
+	o.rules.Close()
 	if errors.Is(err, unix.EPIPE) {
 		return err
 	}

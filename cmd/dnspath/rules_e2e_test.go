@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
@@ -136,7 +137,6 @@ func needHooks(t *testing.T) {
 // dropBy traces one lookup that is dropped, and returns it with its last hop.
 func dropBy(t *testing.T, l *lab.Lab, name string) (*render.Record, render.Hop) {
 	t.Helper()
-	// The rules are read when the lookup is shown: they must still be there.
 	o := observe(t, "--count", "1", "--name", name)
 	askShort(t, l.Client, lab.Service(), name, os.ErrDeadlineExceeded)
 	r := wait(t, o).only(t, name)
@@ -228,6 +228,45 @@ func TestDropRules(t *testing.T) {
 				t.Errorf("dropped by (-want +got):\n%s", diff)
 			}
 			checkVerdict(t, r, "dropped", "the query: NETFILTER_DROP", " by "+h.Drop.By.Name, h.Drop.Rule+" (inferred), in node-b")
+		})
+	}
+}
+
+// The rules are those of when the packet died, not of when the lookup is shown.
+func TestRulesOfThen(t *testing.T) {
+	needHooks(t)
+	const iptables = "-p udp -m udp --dport 53 -j DROP"
+	for _, c := range []struct {
+		name string
+		rule []string
+		then string
+		want string
+	}{
+		{"iptables", []string{"FORWARD", "-p", "udp", "--dport", "53", "-j", "DROP"}, "", "iptables filter FORWARD | " + iptables + " | inferred"},
+		{"nftables", nil, "type filter hook forward priority 7; udp dport 53 drop;", "nftables inet fence fence handle N | udp dport 53 drop | inferred"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
+			remove := fence(t, l.NodeB, c.rule, c.then)
+			o, err := lab.Observe(t.Context(), bin, "trace", "-o", "json", "--count", "1", "--timeout", lab.Patience(4*time.Second).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			opts := lab.LookupOptions{Server: lab.Service(), Name: "then.example.test.", Timeout: lab.Patience(time.Second)}
+			if _, err := l.Client.Lookup(t.Context(), opts); err == nil {
+				t.Error("the lookup was answered")
+			}
+			remove()
+			if err := l.NodeB.IPTables(t.Context(), "-P", "FORWARD", "DROP"); err != nil { // another rule that could have been it
+				t.Fatal(err)
+			}
+			h := lastHop(t, wait(t, o).only(t, "then.example.test."), "query")
+			if h.Drop == nil {
+				t.Fatalf("the query's last hop is %q, want a drop", h.Hop)
+			}
+			if diff := cmp.Diff(c.want, handles.ReplaceAllString(byLine(h.Drop.By), "handle N")); diff != "" {
+				t.Errorf("dropped by (-want +got):\n%s", diff)
+			}
 		})
 	}
 }

@@ -141,10 +141,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	announce(e, t)
-	sink := tracer.Sink{Lookup: out.lookup, Ready: func() error { return makeReady(f.readyFile) }}
-	if f.events {
-		sink.Event = out.event
-	}
+	sink := tracer.Sink{Lookup: out.lookup, Event: out.event, Ready: func() error { return makeReady(f.readyFile) }}
 	err = t.Run(ctx, sink)
 	return errors.Join(err, out.finish())
 }

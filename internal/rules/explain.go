@@ -21,7 +21,7 @@ type Explainer struct {
 // asker is a Reader.
 type asker interface {
 	Ask(netns uint32, q *Question) (*Answer, error)
-	Attached(netns, ifindex uint32, at kernel.Place) ([]string, error)
+	Attached(netns uint32, d Device, at uint64) ([]string, error)
 }
 
 // NewExplainer returns an Explainer that asks r. failed is called once for each
@@ -139,8 +139,8 @@ func before(h *tracer.Hop, kind tracer.ChangeKind, addr netip.AddrPort) netip.Ad
 // to a rule.
 func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
 	h := &leg.Hops[at]
-	if at, ok := placeOf(h.Drop); ok {
-		return x.attached(h.NetNS, []place{{h.Ifindex, h.Dev, at}})
+	if at, ok := placeOf(h.Drop.Reason, h.Drop.Function); ok {
+		return x.attached(h, []place{{Device{h.Ifindex, at}, h.Dev}})
 	}
 	seen, by := h.Drop.By, refusing(leg, at)
 	q := question(leg, at)
@@ -242,13 +242,13 @@ func sameDevice(a, b *tracer.Hop) bool {
 // placeOf says where the kernel drops for a program. For XDP it rarely gives a
 // reason: do_xdp_generic and veth_xdp_rcv_skb free the packet by plain
 // kfree_skb (6.18).
-func placeOf(d *tracer.Drop) (at kernel.Place, ok bool) {
+func placeOf(reason, function string) (at kernel.Place, ok bool) {
 	switch {
-	case d.Reason == "TC_INGRESS":
+	case reason == "TC_INGRESS":
 		return kernel.PlaceIngress, true
-	case d.Reason == "TC_EGRESS":
+	case reason == "TC_EGRESS":
 		return kernel.PlaceEgress, true
-	case d.Reason == "XDP", strings.Contains(d.Function, "xdp"):
+	case reason == "XDP", strings.Contains(function, "xdp"):
 		return kernel.PlaceXDP, true
 	}
 	return "", false
@@ -256,9 +256,8 @@ func placeOf(d *tracer.Drop) (at kernel.Place, ok bool) {
 
 // place is where a packet met programs.
 type place struct {
-	ifindex uint32
-	dev     string
-	at      kernel.Place
+	Device
+	dev string
 }
 
 // programs explains a rewrite that netfilter had no part in: between two hops
@@ -272,21 +271,21 @@ func (x *Explainer) programs(leg *tracer.Leg, at int) *tracer.By {
 	}
 	var places []place
 	if last := &leg.Hops[at-1]; last.Name == "rx" || last.Name == "tc-ingress" {
-		places = append(places, place{last.Ifindex, last.Dev, kernel.PlaceIngress})
+		places = append(places, place{Device{last.Ifindex, kernel.PlaceIngress}, last.Dev})
 	}
 	if h.Name == "tx" {
-		places = append(places, place{h.Ifindex, h.Dev, kernel.PlaceEgress})
+		places = append(places, place{Device{h.Ifindex, kernel.PlaceEgress}, h.Dev})
 	}
-	return x.attached(h.NetNS, places)
+	return x.attached(h, places)
 }
 
 // attached names the program, or says which it may have been.
-func (x *Explainer) attached(netns uint32, places []place) *tracer.By {
+func (x *Explainer) attached(h *tracer.Hop, places []place) *tracer.By {
 	var found []string
 	for _, p := range places {
-		names, err := x.asker.Attached(netns, p.ifindex, p.at)
+		names, err := x.asker.Attached(h.NetNS, p.Device, h.Time)
 		if err != nil {
-			x.fail(netns, err)
+			x.fail(h.NetNS, err)
 			return nil
 		}
 		for _, name := range names {

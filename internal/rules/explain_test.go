@@ -15,7 +15,7 @@ import (
 type fakeAsker struct {
 	answer   *Answer
 	err      error
-	attached map[device][]string
+	attached map[Device][]string
 	asked    []Question
 }
 
@@ -24,8 +24,8 @@ func (f *fakeAsker) Ask(_ uint32, q *Question) (*Answer, error) {
 	return f.answer, f.err
 }
 
-func (f *fakeAsker) Attached(_, ifindex uint32, at kernel.Place) ([]string, error) {
-	return f.attached[device{ifindex, at}], f.err
+func (f *fakeAsker) Attached(_ uint32, d Device, _ uint64) ([]string, error) {
+	return f.attached[d], f.err
 }
 
 // Devices and namespace of the tests.
@@ -234,27 +234,30 @@ func TestDetail(t *testing.T) {
 func TestPrograms(t *testing.T) {
 	dnat := &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB}
 	back := &tracer.Change{Kind: tracer.ChangeUnDNAT, From: backendB, To: service}
-	ingress, egress, xdp := device{cni, kernel.PlaceIngress}, device{uplink, kernel.PlaceEgress}, device{uplink, kernel.PlaceXDP}
+	ingress, egress, xdp := Device{cni, kernel.PlaceIngress}, Device{uplink, kernel.PlaceEgress}, Device{uplink, kernel.PlaceXDP}
 	for _, tt := range []struct {
 		name     string
-		attached map[device][]string
+		attached map[Device][]string
 		lookup   *tracer.Lookup
 		want     *tracer.By
 	}{
-		{"rewrite at ingress", map[device][]string{ingress: {"tc BPF program from_pod"}},
+		{"rewrite at ingress", map[Device][]string{ingress: {"tc BPF program from_pod"}},
 			queryOf(rx(cni, "cni0"), changing(tx(uplink, "eth0"), dnat)), &tracer.By{Name: "tc BPF program from_pod on cni0", How: tracer.HowInferred}},
-		{"rewrite of a reply at egress", map[device][]string{egress: {"tc BPF program to_pod"}},
+		{"rewrite at ingress, past dnspath's own program", map[Device][]string{ingress: {"tc BPF program from_pod"}},
+			queryOf(rx(cni, "cni0"), tracer.Hop{Name: "tc-ingress", Layer: "tc", Ifindex: cni, Dev: "cni0"}, changing(tx(uplink, "eth0"), dnat)),
+			&tracer.By{Name: "tc BPF program from_pod on cni0", How: tracer.HowInferred}},
+		{"rewrite of a reply at egress", map[Device][]string{egress: {"tc BPF program to_pod"}},
 			queryOf(rx(cni, "cni0"), changing(tx(uplink, "eth0"), back)), &tracer.By{Name: "tc BPF program to_pod on eth0", How: tracer.HowInferred}},
-		{"one of two", map[device][]string{ingress: {"tc BPF program a"}, egress: {"tc BPF program b"}},
+		{"one of two", map[Device][]string{ingress: {"tc BPF program a"}, egress: {"tc BPF program b"}},
 			queryOf(rx(cni, "cni0"), changing(tx(uplink, "eth0"), dnat)), &tracer.By{Name: "one of: tc BPF program a on cni0, tc BPF program b on eth0", How: tracer.HowInferred}},
 		{"none", nil, queryOf(rx(cni, "cni0"), changing(tx(uplink, "eth0"), dnat)), nil},
-		{"drop at ingress", map[device][]string{ingress: {"tc BPF program from_pod"}},
+		{"drop at ingress", map[Device][]string{ingress: {"tc BPF program from_pod"}},
 			queryOf(dropping(rx(cni, "cni0"), tracer.Drop{Reason: "TC_INGRESS"})), &tracer.By{Name: "tc BPF program from_pod on cni0", How: tracer.HowInferred}},
-		{"drop at egress", map[device][]string{egress: {"tc flower filter"}},
+		{"drop at egress", map[Device][]string{egress: {"tc flower filter"}},
 			queryOf(dropping(tx(uplink, "eth0"), tracer.Drop{Reason: "TC_EGRESS"})), &tracer.By{Name: "tc flower filter on eth0", How: tracer.HowInferred}},
-		{"drop by generic XDP", map[device][]string{xdp: {"XDP program guard"}},
+		{"drop by generic XDP", map[Device][]string{xdp: {"XDP program guard"}},
 			queryOf(dropping(rx(uplink, "eth0"), tracer.Drop{Reason: "NOT_SPECIFIED", Function: "do_xdp_generic"})), &tracer.By{Name: "XDP program guard on eth0", How: tracer.HowInferred}},
-		{"drop by XDP", map[device][]string{xdp: {"XDP program guard"}},
+		{"drop by XDP", map[Device][]string{xdp: {"XDP program guard"}},
 			queryOf(dropping(rx(uplink, "eth0"), tracer.Drop{Reason: "XDP"})), &tracer.By{Name: "XDP program guard on eth0", How: tracer.HowInferred}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

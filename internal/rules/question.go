@@ -31,6 +31,7 @@ type Question struct {
 	Time     uint64         // of the deed, ns of CLOCK_MONOTONIC
 	Known    Known
 	Tracked  Tracked
+	Programs Device // if this is asked for instead, by Foresee alone
 }
 
 // Known is what was seen of the place where it happened. Empty fields are

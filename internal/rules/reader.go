@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,17 +14,21 @@ import (
 )
 
 // Reader reads the rules of network namespaces and answers questions about
-// them. It is not safe for concurrent use.
+// them. It is safe for concurrent use.
 type Reader struct {
-	path   func(inode uint32) string
-	spaces map[uint32]*space
+	path func(inode uint32) string
+	keep time.Duration
+
+	mu     sync.Mutex // held while something is read
+	spaces map[uint32]history
 	have   haveNFTables
 }
 
 // NewReader returns a Reader. path returns what setns accepts for a namespace,
-// or nothing if that has gone.
-func NewReader(path func(inode uint32) string) *Reader {
-	return &Reader{path: path, spaces: map[uint32]*space{}}
+// or nothing if that has gone. What was read is kept for questions about things
+// that happened up to keep ago.
+func NewReader(path func(inode uint32) string, keep time.Duration) *Reader {
+	return &Reader{path: path, keep: keep, spaces: map[uint32]history{}}
 }
 
 // How long what was read of a namespace is good: a second, and twenty times as
@@ -36,8 +41,11 @@ const (
 	spendAtMost  = 4 * time.Second
 )
 
-// maxSpaces bounds how many namespaces are remembered.
-const maxSpaces = 512
+// maxSpaces bounds how many namespaces are remembered, maxHistory how often each.
+const (
+	maxSpaces  = 512
+	maxHistory = 16
+)
 
 // space is what was read of one namespace, and what was answered from it.
 type space struct {
@@ -53,13 +61,15 @@ type space struct {
 	legacy   map[string][]string    // names of iptables' own tables, by the file that has them
 	ipvs     []ipvsService
 	ipvsRead bool
-	attached map[device][]string
+	attached map[Device][]string
 	answers  map[memo]*Answer
+	foreseen map[memo]bool
 }
 
-type device struct {
-	ifindex uint32
-	place   kernel.Place
+// Device is a place where programs are attached.
+type Device struct {
+	Ifindex uint32
+	Place   kernel.Place
 }
 
 // memo is a question as far as the answer depends on it.
@@ -88,9 +98,69 @@ func memoOf(q *Question) memo {
 // Ask answers a question about a namespace, or returns nil if no rule fits. The
 // error says why the rules could not be read.
 func (r *Reader) Ask(netns uint32, q *Question) (*Answer, error) {
-	s := r.space(netns)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before, after := r.spaces[netns].around(q.Time)
+	if after != nil {
+		a, err := after.ask(q)
+		if !errors.Is(err, errLate) {
+			return before.agree(q, a), err
+		}
+	}
+	s := r.current(netns)
+	if s == nil {
+		return nil, nil
+	}
+	a, err := s.ask(q)
+	if err == nil && s != before {
+		a = before.agree(q, a)
+	}
+	return a, err
+}
+
+// Foresee reads what a question will take that is still to be asked, so that
+// Ask answers from rules as they are now. It reports whether nothing is left to
+// do: what it had was read after the question's time.
+func (r *Reader) Foresee(netns uint32, q *Question) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.current(netns)
+	if s == nil || s.err != nil {
+		return true
+	}
+	s.foresee(q)
+	return s.bornAt >= q.Time
+}
+
+// Attached returns the programs of a device in words; see kernel.Attached. They
+// are those of soon after the given time, ns of CLOCK_MONOTONIC, if Foresee
+// asked for them.
+func (r *Reader) Attached(netns uint32, d Device, at uint64) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, s := r.spaces[netns].around(at); s != nil {
+		if names, ok := s.attached[d]; ok {
+			return names, nil
+		}
+	}
+	s := r.current(netns)
 	if s == nil || s.err != nil {
 		return nil, spaceError(s)
+	}
+	return s.programs(d)
+}
+
+func spaceError(s *space) error {
+	if s == nil {
+		return nil
+	}
+	return s.err
+}
+
+// ask answers from what was read, and reads what is missing.
+func (s *space) ask(q *Question) (*Answer, error) {
+	if s.err != nil {
+		return nil, s.err
 	}
 	key := memoOf(q)
 	if a, ok := s.answers[key]; ok {
@@ -106,39 +176,28 @@ func (r *Reader) Ask(netns uint32, q *Question) (*Answer, error) {
 	return a, nil
 }
 
-// Attached returns the programs of a device in words; see kernel.Attached.
-func (r *Reader) Attached(netns, ifindex uint32, at kernel.Place) ([]string, error) {
-	s := r.space(netns)
-	if s == nil || s.err != nil {
-		return nil, spaceError(s)
+func (s *space) programs(d Device) ([]string, error) {
+	if names, ok := s.attached[d]; ok {
+		return names, nil
 	}
-	key := device{ifindex, at}
-	names, ok := s.attached[key]
-	if !ok {
-		err := s.spend(func() (err error) {
-			names, err = kernel.Attached(kernel.Namespace{Inode: s.inode, Path: s.path}, int(ifindex), at)
-			return err
-		})
-		if err != nil {
-			return nil, s.fail(err)
-		}
-		s.attached[key] = names
+	var names []string
+	err := s.spend(func() (err error) {
+		names, err = kernel.Attached(kernel.Namespace{Inode: s.inode, Path: s.path}, int(d.Ifindex), d.Place)
+		return err
+	})
+	if err != nil {
+		return nil, s.fail(err)
 	}
+	s.attached[d] = names
 	return names, nil
 }
 
-func spaceError(s *space) error {
-	if s == nil {
-		return nil
-	}
-	return s.err
-}
-
-// space returns what is known of a namespace, anew if that is old; nil if the
-// namespace has gone.
-func (r *Reader) space(netns uint32) *space {
+// current returns what is known of a namespace as it is now, anew if that is
+// old; nil if the namespace has gone.
+func (r *Reader) current(netns uint32) *space {
 	now := time.Now()
-	if s := r.spaces[netns]; s != nil && now.Sub(s.born) < s.good() {
+	h := r.spaces[netns]
+	if s := h.last(); s != nil && now.Sub(s.born) < s.good() {
 		return s
 	}
 	path := r.path(netns)
@@ -146,14 +205,14 @@ func (r *Reader) space(netns uint32) *space {
 		return nil
 	}
 	if len(r.spaces) >= maxSpaces {
-		maps.DeleteFunc(r.spaces, func(_ uint32, s *space) bool { return now.Sub(s.born) >= s.good() })
+		maps.DeleteFunc(r.spaces, func(_ uint32, h history) bool { return now.Sub(h.last().born) >= h.last().good()+r.keep })
 	}
 	s := &space{
 		namespace: namespace{netns, path}, nftables: r.have.ask(now), born: now, bornAt: monotonic(),
 		live: newLiveTables(), saved: map[string]savedTables{}, legacy: map[string][]string{},
-		attached: map[device][]string{}, answers: map[memo]*Answer{},
+		attached: map[Device][]string{}, answers: map[memo]*Answer{}, foreseen: map[memo]bool{},
 	}
-	r.spaces[netns] = s
+	r.spaces[netns] = h.add(s, r.keep)
 	return s
 }
 
@@ -170,12 +229,21 @@ func (s *space) fail(err error) error {
 	if errors.Is(err, errGone) {
 		return nil
 	}
+	if errors.Is(err, errLate) {
+		return err
+	}
 	s.err = err
 	return err
 }
 
+// errLate is returned for what was not read in time.
+var errLate = errors.New("the rules were not read then")
+
 // spend reads something and counts how long it takes.
 func (s *space) spend(read func() error) error {
+	if time.Since(s.born) >= s.good() {
+		return errLate
+	}
 	if s.spent > spendAtMost {
 		return fmt.Errorf("the rules take longer than %v to read", spendAtMost)
 	}
