@@ -253,24 +253,25 @@ var verdictTests = []struct {
 	}}}},
 	{name: "dropped after a hook, not in it", scene: func(s *scene) {
 		s.ask().leavePod().translate().hooks(aBridge, HookPrerouting).drop(aBridge, "IP_INNOROUTES", "ip_route_input_slow")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INNOROUTES in ip_route_input_slow", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INNOROUTES in ip_route_input_slow: there is no route for it", Attempts: 1, Legs: []string{
 		"query 1: drop node-a/cni0 IP_INNOROUTES in ip_route_input_slow",
 	}}}},
 	{name: "dropped by a qdisc", scene: func(s *scene) {
 		s.ask().leavePod().translate().forward().encapsulate().device(ProbeNetDevQueue, bVeth).drop(bVeth, "QDISC_DROP", "__dev_queue_xmit")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: QDISC_DROP in __dev_queue_xmit", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: QDISC_DROP in __dev_queue_xmit: the device's queue (qdisc) dropped it", Attempts: 1, Legs: []string{
 		"query 1: drop node-b/veth1 QDISC_DROP in __dev_queue_xmit",
 	}}}},
 	{name: "last attempt dropped", scene: func(s *scene) {
 		s.ask().leavePod().translate().forward()
 		s.pass(time.Second)
 		s.ask().leavePod().drop(aVeth, "IP_RPFILTER", "ip_rcv_finish_core")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_RPFILTER in ip_rcv_finish_core", Attempts: 2, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_RPFILTER in ip_rcv_finish_core: reverse path filtering (rp_filter) refused its source", Attempts: 2, Legs: []string{
 		"query 1: tx node-a/flannel.1", "query 2: drop node-a/veth1 IP_RPFILTER in ip_rcv_finish_core",
 	}}}},
 	{name: "freed silently by a tunnel", scene: func(s *scene) {
 		s.ask().leavePod().translate().forward().consume(aTunnel, "vxlan_xmit_one")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: no reason given in vxlan_xmit_one", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: dropped in vxlan_xmit_one: the tunnel could not send it, one of: no route to its other end; a loop; too big" +
+		" (this kernel gives no reason)", Attempts: 1, Legs: []string{
 		"query 1: drop node-a/flannel.1 in vxlan_xmit_one",
 	}}}},
 	{name: "port unreachable", scene: func(s *scene) {
@@ -286,18 +287,18 @@ var verdictTests = []struct {
 	}}}},
 	{name: "ICMP to the tunnel's end does not reject", scene: func(s *scene) {
 		s.ask().leavePod().translate().forward().encapsulate().crossWire().icmp(bEth0, 3, 3).drop(bEth0, "NO_SOCKET", "__udp4_lib_rcv")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: NO_SOCKET in __udp4_lib_rcv", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: NO_SOCKET in __udp4_lib_rcv: no socket takes it", Attempts: 1, Legs: []string{
 		"query 1: drop node-b/eth0 NO_SOCKET in __udp4_lib_rcv",
 	}}}},
 	{name: "fragmentation needed does not reject", scene: func(s *scene) {
 		s.ask().leavePod().translate().icmp(aBridge, 3, 4).drop(aBridge, "PKT_TOO_BIG", "ip_forward")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: PKT_TOO_BIG in ip_forward", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: PKT_TOO_BIG in ip_forward: it is too big for its way (MTU)", Attempts: 1, Legs: []string{
 		"query 1: drop node-a/cni0 PKT_TOO_BIG in ip_forward",
 	}}}},
 	{name: "socket full", scene: func(s *scene) {
 		s.ask().leavePod().translate().forward().encapsulate().crossWire().decapsulate().enterServer().
 			see(ProbeUDPFail, place{ns: nsDNS}, func(e *Event) { e.Errno = 12 }).drop(place{ns: nsDNS}, "SOCKET_RCVBUFF", "udp_queue_rcv_one_skb")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: SOCKET_RCVBUFF in udp_queue_rcv_one_skb", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: SOCKET_RCVBUFF in udp_queue_rcv_one_skb: the socket's receive buffer is full", Attempts: 1, Legs: []string{
 		"query 1: drop dns/ SOCKET_RCVBUFF in udp_queue_rcv_one_skb errno 12",
 	}}}},
 	{name: "copy dropped, the packet went on", scene: func(s *scene) {
@@ -351,7 +352,7 @@ var verdictTests = []struct {
 	{name: "reply dropped in the client's namespace", scene: func(s *scene) {
 		s.ask().toServer().reply().leaveServer().enterNodeA(service).untranslate(service).enterPod().drop(podEth0, "UDP_CSUM", "udp_queue_rcv_one_skb")
 	}, want: []verdict{{
-		Outcome: OutcomeDropped, Detail: "the reply: UDP_CSUM in udp_queue_rcv_one_skb", Attempts: 1,
+		Outcome: OutcomeDropped, Detail: "the reply: UDP_CSUM in udp_queue_rcv_one_skb: its UDP checksum is wrong", Attempts: 1,
 		Legs: []string{queryRead, "reply 1: drop pod/eth0 UDP_CSUM in udp_queue_rcv_one_skb"},
 	}}},
 	{name: "node's own lookup", scene: func(s *scene) {
@@ -373,7 +374,7 @@ var verdictTests = []struct {
 		r, _ := nodeLookup(s)
 		r.drop(aEth0, "IP_RPFILTER", "ip_rcv_finish_core")
 	}, want: []verdict{{
-		Outcome: OutcomeDropped, Detail: "the reply: IP_RPFILTER in ip_rcv_finish_core", Attempts: 1,
+		Outcome: OutcomeDropped, Detail: "the reply: IP_RPFILTER in ip_rcv_finish_core: reverse path filtering (rp_filter) refused its source", Attempts: 1,
 		Legs: []string{"query 1: tx node-a/eth0", "reply 1: drop node-a/eth0 IP_RPFILTER in ip_rcv_finish_core"},
 	}}},
 	{name: "node's own lookup, reply not translated back", scene: func(s *scene) {
@@ -427,7 +428,7 @@ var verdictTests = []struct {
 			q.hooks(aBridge, HookForward, HookPostrouting).tx(aEth0).rx(aEth0).hooks(aEth0, HookPrerouting)
 		}
 		q.icmp(aEth0, 11, 0).drop(aEth0, "IP_INHDR", "ip_forward")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INHDR in ip_forward", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INHDR in ip_forward: its IP header is wrong, or its hop limit is used up", Attempts: 1, Legs: []string{
 		"query 1: drop node-a/eth0 IP_INHDR in ip_forward",
 	}}}},
 	{name: "forwarding loop without identity", scene: func(s *scene) {
@@ -437,7 +438,7 @@ var verdictTests = []struct {
 			q.loseIdentity().tx(aEth0).rx(aEth0)
 		}
 		q.drop(aEth0, "IP_INHDR", "ip_forward")
-	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INHDR in ip_forward", Attempts: 1, Legs: []string{
+	}, want: []verdict{{Outcome: OutcomeDropped, Detail: "the query: IP_INHDR in ip_forward: its IP header is wrong, or its hop limit is used up", Attempts: 1, Legs: []string{
 		"query 1: drop node-a/eth0 IP_INHDR in ip_forward",
 	}}}},
 	{name: "evicted for the events of many", opts: CorrelatorOptions{MaxEvents: 8}, scene: func(s *scene) {
@@ -590,7 +591,7 @@ func TestTraceCutShort(t *testing.T) {
 			Legs: []string{"query 1: rx node-a/veth1"},
 		}},
 		{"dropped already", func(s *scene) { s.ask().leavePod().drop(aVeth, "IP_RPFILTER", "ip_rcv_finish_core") }, verdict{
-			Outcome: OutcomeDropped, Detail: "the query: IP_RPFILTER in ip_rcv_finish_core", Attempts: 1,
+			Outcome: OutcomeDropped, Detail: "the query: IP_RPFILTER in ip_rcv_finish_core: reverse path filtering (rp_filter) refused its source", Attempts: 1,
 			Legs: []string{"query 1: drop node-a/veth1 IP_RPFILTER in ip_rcv_finish_core"},
 		}},
 		{"answered already", func(s *scene) { s.whole(s.ask()) }, answered},

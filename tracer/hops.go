@@ -148,6 +148,7 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 			errno := last.Drop.Errno
 			last.Name, last.Layer, last.Probe, last.Drop = "drop", "end", e.Probe, dropOf(e)
 			last.Drop.Errno = errno
+			last.Drop.explain()
 			return true
 		}
 	}
@@ -186,9 +187,11 @@ func hopOf(e *Event) Hop {
 	case ProbeUDPEnqueue:
 		if e.Verdict == VerdictFailed {
 			h.Name, h.Drop = "socket-full", &Drop{Errno: e.Errno}
+			h.Drop.explain()
 		}
 	case ProbeUDPFail, ProbeRcvqueueFull:
 		h.Drop = &Drop{Errno: e.Errno}
+		h.Drop.explain()
 	case ProbeKfreeSkb, ProbeConsumeSkb:
 		h.Name, h.Layer, h.PID, h.Comm = "drop", "end", 0, ""
 		if readers[e.Freed.Function] {
@@ -208,6 +211,7 @@ func dropOf(e *Event) *Drop {
 	if e.Hook != "" && (d.Reason == "NETFILTER_DROP" || netfilterFrees[d.Function]) {
 		d.Hook, d.Confirm = e.Hook, e.HookLeft
 	}
+	d.explain()
 	return d
 }
 

@@ -158,6 +158,8 @@ type Rule struct {
 type Drop struct {
 	Reason   string // as the kernel spells it; empty if it gives none
 	Function string // that freed it; empty if unknown
+	Meaning  string // of Reason or else Function, in plain words; empty if neither tells
+	Inferred string // the reason that later kernels give there; empty if Reason is known, or it could be several
 	Hook     Hook   // the netfilter hook that the packet was in; empty if none is known
 	Confirm  bool   // it had passed all of the hook's rules: conntrack's confirmation is what is left
 	Errno    int    // of a full socket

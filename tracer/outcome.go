@@ -272,13 +272,7 @@ func (i *ICMP) String() string { return icmpName(i) }
 // describe says in one phrase how a packet ended.
 func describe(e *Event) string {
 	d := dropOf(e)
-	s := d.Reason
-	if s == "" {
-		s = "no reason given"
-	}
-	if d.Function != "" {
-		s += " in " + d.Function
-	}
+	s := d.String()
 	if d.Hook != "" {
 		s += fmt.Sprintf(" (%s)", d.Hook)
 	}

@@ -171,10 +171,10 @@ func rejected() *tracer.Lookup {
 	q.tx(0, nsPod, "eth0").rx(step, nsNodeA, "veth1").hook(step, nsNodeA, "veth1", tracer.HookPrerouting)
 	q.hop(step, "icmp", "ip", tracer.ProbeICMPSend, nsNodeA, "veth1", func(h *tracer.Hop) { h.ICMP = &tracer.ICMP{Type: 3, Code: 3} })
 	q.drop(step, nsNodeA, "veth1", &tracer.Drop{
-		Function: "nft_do_chain", Hook: tracer.HookPrerouting,
+		Function: "nf_hook_slow", Meaning: "a netfilter hook refused it", Inferred: "NETFILTER_DROP", Hook: tracer.HookPrerouting,
 		By: &tracer.By{Name: "nftables inet filter pre → dns handle 7", Rule: `udp dport 53 reject comment "no → DNS"`, How: tracer.HowInferred},
 	})
-	q.hop(step, "socket-full", "socket", tracer.ProbeUDPFail, nsNodeA, "", func(h *tracer.Hop) { h.Drop = &tracer.Drop{Errno: 12} })
+	q.hop(step, "socket-full", "socket", tracer.ProbeUDPFail, nsNodeA, "", func(h *tracer.Hop) { h.Drop = &tracer.Drop{Errno: 12, Meaning: "the socket's receive buffer is full"} })
 	return &tracer.Lookup{
 		Start: sampleStart, End: q.at, DNSID: 8, Question: &tracer.Message{ID: 8, Name: ".", Type: dns.TypeNS, Class: 1},
 		Client: client, Server: server, NetNS: nsPod, Attempts: 1, Legs: []tracer.Leg{{Attempt: 1, Hops: q.hops}},

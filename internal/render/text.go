@@ -276,13 +276,7 @@ func rowOf(h *Hop) row {
 }
 
 func dropText(d *Drop) string {
-	s := printable(d.Reason)
-	if s == "" {
-		s = "no reason given"
-	}
-	if d.Function != "" {
-		s += " in " + printable(d.Function)
-	}
+	s := printable(d.what)
 	switch {
 	case d.Confirm:
 		s += ", past the rules of " + d.Hook + ": at conntrack's confirmation"

@@ -155,10 +155,14 @@ type Tunnel struct {
 type Drop struct {
 	Reason   string `json:"reason,omitempty"`
 	Function string `json:"function,omitempty"`
+	Meaning  string `json:"meaning,omitempty"`         // for people
+	Inferred string `json:"inferred_reason,omitempty"` // by the function, where the kernel gives none
 	Hook     string `json:"hook,omitempty"`
 	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
 	Errno    int    `json:"errno,omitempty"`
 	By
+
+	what string // in a few words
 }
 
 // Rule is what one rule of nftables, or a chain's policy, did with the packet.
@@ -284,7 +288,10 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 		}
 	}
 	if d := h.Drop; d != nil {
-		v.Drop = &Drop{Reason: d.Reason, Function: d.Function, Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, By: by(d.By)}
+		v.Drop = &Drop{
+			Reason: d.Reason, Function: d.Function, Meaning: d.Meaning, Inferred: d.Inferred,
+			Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, what: d.String(), By: by(d.By),
+		}
 	}
 	for _, r := range h.Rules {
 		v.Rules = append(v.Rules, Rule{
