@@ -177,6 +177,7 @@ func pinned(t *testing.T) []string {
 // Whatever ends the tool, the kernel lets go of all that it attached: nothing
 // is pinned.
 func TestNothingStays(t *testing.T) {
+	sameEverywhere(t, "the kernel takes back what a process held, by file descriptor")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	tcBefore, pinnedBefore := tcState(t, l), pinned(t)
 	traffic(t, l)
@@ -248,6 +249,7 @@ func awaitNothing(t *testing.T, what string, look func() []string) {
 
 // A reader that goes away (| head) ends the tool, without a word.
 func TestReaderGoesAway(t *testing.T) {
+	sameEverywhere(t, "the end of a pipe")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	traffic(t, l)
 	for _, format := range []string{"text", "json"} {
@@ -279,6 +281,7 @@ func TestReaderGoesAway(t *testing.T) {
 
 // Signals end the tool well; what it had seen by then is written.
 func TestSignalDuringTraffic(t *testing.T) {
+	sameEverywhere(t, "how a trace ends is decided in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	traffic(t, l)
 	tool := observe(t, labOnly(l)...)

@@ -56,11 +56,11 @@ func findBinary() (remove func(), err error) {
 	return func() { os.RemoveAll(dir) }, nil
 }
 
-// sameEverywhere skips a test in which the kernel has no part where time is
-// dear: it has run on the machine that this guest runs on.
+// sameEverywhere skips a test in which the kernel has little part where time is
+// dear: it has run on the machine that this guest runs on. DNSPATH_ALL=1 runs it.
 func sameEverywhere(t *testing.T, why string) {
 	t.Helper()
-	if lab.Slowness() > 1 {
+	if lab.Slowness() > 1 && os.Getenv("DNSPATH_ALL") == "" {
 		t.Skipf("the same on every kernel: %s", why)
 	}
 }

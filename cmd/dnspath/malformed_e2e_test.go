@@ -24,6 +24,7 @@ const inA = "\x00\x01\x00\x01"
 // What is no DNS message is a record too: it says what is wrong, and nothing of
 // it gets at the terminal.
 func TestMalformed(t *testing.T) {
+	sameEverywhere(t, "messages are read in user space")
 	cases := []struct {
 		name    string
 		message []byte

@@ -117,6 +117,7 @@ func TestMasqueradeRule(t *testing.T) {
 }
 
 func TestRulesOff(t *testing.T) {
+	sameEverywhere(t, "a flag")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	o := observe(t, "--rules", "off")
 	ask(t, l.Client, lab.Service(), "a.example.test.", nil)
@@ -145,6 +146,7 @@ func dropBy(t *testing.T, l *lab.Lab, name string) (*render.Record, render.Hop) 
 }
 
 func TestDropRules(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	needHooks(t)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	type commands [][]string // of iptables, each with what takes it back
@@ -272,6 +274,7 @@ func TestRulesOfThen(t *testing.T) {
 }
 
 func TestLegacyDropRule(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	needHooks(t)
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	rule := []string{"-A", "FORWARD", "-p", "udp", "--dport", "53", "-j", "DROP"}

@@ -121,6 +121,7 @@ func TestOneNamespace(t *testing.T) {
 
 // What is lost beyond the only namespace observed was not seen to be dropped.
 func TestOneNamespaceLost(t *testing.T) {
+	sameEverywhere(t, "outcomes are judged in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	remove := fence(t, l.Client, nil, "type filter hook input priority 7; udp sport 53 drop;")
 	o := observe(t, "--netns", lab.NodeB, "--count", "1", "--name", "beyond.example.test")
@@ -133,6 +134,7 @@ func TestOneNamespaceLost(t *testing.T) {
 }
 
 func TestPorts(t *testing.T) {
+	sameEverywhere(t, "ports are selected by constants of the programs")
 	l := raise(t, lab.Config{})
 	other := netip.AddrPortFrom(l.DNSB.Addr, 1053)
 	if _, err := lab.StartDNS(l.DNSB, lab.DNSOptions{Addrs: []netip.AddrPort{other}}); err != nil {
@@ -163,6 +165,7 @@ func TestPorts(t *testing.T) {
 }
 
 func TestCountAndDuration(t *testing.T) {
+	sameEverywhere(t, "usage")
 	l := raise(t, lab.Config{})
 	o := observe(t, append(labOnly(l), "--count", "3")...)
 	for i := range 5 {
@@ -317,6 +320,7 @@ func (l live) next(t *testing.T, name string) *render.Record {
 // A pod that comes while the tool runs gets its probes within seconds, and its
 // name.
 func TestNewPod(t *testing.T) {
+	sameEverywhere(t, "namespaces are found in user space")
 	l := raise(t, lab.Config{})
 	tool := observeLive(t)
 	pod := addPod(t, l)
@@ -435,6 +439,7 @@ func checkPlain(t *testing.T, text string) {
 }
 
 func TestDnsmasq(t *testing.T) {
+	sameEverywhere(t, "another server")
 	l, err := lab.New(t.Context(), lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	if err != nil {
 		t.Fatal(err)

@@ -128,7 +128,7 @@ func runSuites(ctx context.Context, log io.Writer, g guest, suites []suite, set 
 	if err != nil {
 		return nil, err
 	}
-	env := []string{"DNSPATH_BIN=" + tool, fmt.Sprintf("DNSPATH_SLOW=%d", slowness)}
+	env := []string{"DNSPATH_BIN=" + tool, fmt.Sprintf("DNSPATH_SLOW=%d", slowness), "DNSPATH_ALL=" + os.Getenv("DNSPATH_ALL")}
 	if !set.update { // or there is nothing to compare with
 		env = append(env, "DNSPATH_KERNEL="+g.series)
 	}
