@@ -96,7 +96,7 @@ func writeProbes(e *env, rec *probesRecord) error {
 		}
 		fmt.Fprintf(&b, "  %-13s %s\n", backend, why)
 	}
-	fmt.Fprintf(&b, "\nloaded in %v, attached in %v\n", rec.Took.Load.Round(time.Millisecond), rec.Took.Attach.Round(time.Millisecond))
+	fmt.Fprintf(&b, "\nloaded in %v, attached in %v\n", rec.Took.Load.Round(time.Millisecond), rec.Took.Attach.Round(100*time.Microsecond))
 	for line := range strings.Lines(b.String()) {
 		if _, err := fmt.Fprintln(e.stdout, strings.TrimRight(line, " \n")); err != nil {
 			return err

@@ -94,6 +94,12 @@ func Open(opts Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	if backend == BackendFentry && opts.BTF != "" {
+		if opts.Backend != BackendAuto {
+			return nil, &FeatureError{Feature: "backend fentry with --btf", Needs: "types that the kernel itself has: choose another backend"}
+		}
+		backend = BackendTracepoint
+	}
 	s, err := newSession(types, opts, backend)
 	if err != nil || opts.Backend != BackendAuto || backend == BackendTracepoint || s.probesFunctions() {
 		return s, err
@@ -126,7 +132,7 @@ func kernelTypes(file string) (*btf.Spec, error) {
 	if file != "" {
 		types, err := btf.LoadSpec(file)
 		if err != nil {
-			return nil, fmt.Errorf("read types in %s: %w", file, err)
+			return nil, fmt.Errorf("read types in %s: %w; want BTF of the running kernel, as BTFHub has it", file, err)
 		}
 		return types, nil
 	}
@@ -243,8 +249,12 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map
 		if why != "" && required[h.Program] {
 			return &FeatureError{Feature: string(h.Kind) + " " + h.Target, Needs: "a kernel whose BTF describes it"}
 		}
-		if why != "" && h.Kind != KindFunction {
+		switch {
+		case h.Kind == KindFunction:
+		case why != "":
 			delete(spec.Programs, h.Program)
+		case h.Kind == KindTracepoint && s.opts.BTF != "":
+			raw(spec.Programs[h.Program])
 		}
 	}
 	for name := range functions {
@@ -255,10 +265,19 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map
 	return nil
 }
 
+// raw makes of a program for a BTF-typed tracepoint one for a raw tracepoint, which
+// gets the same arguments and needs no types in the kernel.
+func raw(p *ebpf.ProgramSpec) {
+	p.Type, p.AttachType, p.AttachTo = ebpf.RawTracepoint, ebpf.AttachNone, ""
+}
+
 // unavailable says why a hop can't be observed, or need not be, or "".
 func (s *Session) unavailable(types *btf.Spec, h Hop, planned map[string]bool) (string, error) {
 	if h.unless != "" && planned[h.unless] && !(h.Kind == KindNetfilter && s.opts.Netfilter == NetfilterOn) {
 		return "not asked for: " + h.unless + " sees it", nil
+	}
+	if s.opts.BTF != "" && (h.Kind == KindNetfilter || h.Kind == KindTCX) {
+		return "needs types that the kernel itself has", nil
 	}
 	switch h.Kind {
 	case KindTracepoint:
@@ -349,7 +368,7 @@ func (s *Session) attachTracepoints() error {
 		if prog == nil || st.Kind != KindTracepoint {
 			continue
 		}
-		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		l, err := attachTracepoint(st.Target, prog)
 		if err != nil && required[st.Program] {
 			return fmt.Errorf("attach to tracepoint %s: %w", st.Target, err)
 		}
@@ -361,6 +380,13 @@ func (s *Session) attachTracepoints() error {
 		st.Attached = true
 	}
 	return nil
+}
+
+func attachTracepoint(name string, prog *ebpf.Program) (link.Link, error) {
+	if prog.Type() == ebpf.RawTracepoint {
+		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: name, Program: prog})
+	}
+	return link.AttachTracing(link.TracingOptions{Program: prog})
 }
 
 // Probes returns the table of hops with what this session observes of it, in
