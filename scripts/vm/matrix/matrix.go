@@ -134,16 +134,23 @@ func (m *matrix) rows() (rows []string) {
 	return rows
 }
 
-// subtests returns a test's subtests of the first level, on any kernel.
+// subtests returns a test's subtests of the first level, on any kernel: those
+// that are not a subtest's. Their names may have slashes of their own.
 func (m *matrix) subtests(test string) []string {
 	found := make(map[string]bool)
 	for _, res := range m.results {
 		for name := range res {
-			if sub, ok := strings.CutPrefix(name, test+"/"); ok && !strings.Contains(sub, "/") {
-				found[name] = true
-			}
+			found[name] = strings.HasPrefix(name, test+"/")
 		}
 	}
+	maps.DeleteFunc(found, func(name string, of bool) bool {
+		for i := len(test) + 1; of && i < len(name); i++ {
+			if name[i] == '/' && found[name[:i]] {
+				return true
+			}
+		}
+		return !of
+	})
 	return slices.Sorted(maps.Keys(found))
 }
 

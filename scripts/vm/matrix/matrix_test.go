@@ -23,7 +23,7 @@ func sample() *matrix {
 				"tracer TestHere": is(pass),
 			},
 			"5.10": {
-				"cmd/x TestAll": is(pass), "cmd/x TestAll/a": is(pass), "cmd/x TestAll/b": is(skip, "x_test.go:8: no b"),
+				"cmd/x TestAll": is(pass), "cmd/x TestAll/a": is(pass), "cmd/x TestAll/b": is(skip, "x_test.go:8: no b"), "cmd/x TestAll/c/d": is(pass),
 				"cmd/x TestBackend": is(pass), "cmd/x TestBackend/kprobe": is(pass), "cmd/x TestBackend/fentry": is(pass),
 				"cmd/x TestNew": is(fail, "x_test.go:9: hello", "x_test.go:10: world"), "cmd/x TestOld": is(skip, "x_test.go:7: too new"),
 			},
@@ -36,8 +36,9 @@ func TestPrint(t *testing.T) {
 	sample().print(&out)
 	want := `
 test                      host  5.10
-cmd/x TestAll             pass  pass, 1/2 skip
+cmd/x TestAll             pass  pass, 1/3 skip
 cmd/x TestAll/b           pass  skip
+cmd/x TestAll/c/d         -     pass
 cmd/x TestBackend         pass  pass
 cmd/x TestBackend/fentry  pass  pass
 cmd/x TestBackend/kprobe  pass  pass
