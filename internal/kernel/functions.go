@@ -124,7 +124,7 @@ func (s *Session) attachFunctions(rows []int, symbols map[string]uint64) {
 				continue
 			}
 			s.links = append(s.links, links...)
-			s.status[i].Attached = true
+			s.status[i].Attached, s.status[i].Why = true, ""
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (s *Session) attachMulti(rows []int, symbols map[string]uint64) {
 		if err := refused[i]; err != nil {
 			s.status[i].Why = oneReason(err)
 		} else {
-			s.status[i].Attached = true
+			s.status[i].Attached, s.status[i].Why = true, ""
 		}
 	}
 }
