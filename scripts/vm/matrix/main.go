@@ -165,7 +165,8 @@ func (m *matrix) findGuests(ctx context.Context, out io.Writer, s settings) (gue
 
 // leaveOut tells that kernels can't be had.
 func (m *matrix) leaveOut(out io.Writer, s settings, err error, kernels ...string) {
-	fmt.Fprintf(out, "%s not run: %v\n", strings.Join(kernels, ", "), err)
+	why, _, _ := strings.Cut(err.Error(), "\n") // of what apt-get said, the step is enough
+	fmt.Fprintf(out, "%s not run: %s\n", strings.Join(kernels, ", "), why)
 	if s.host {
 		m.without = append(m.without, kernels...)
 		return
