@@ -182,32 +182,41 @@ func by(steps []nftrace.Step) *By {
 }
 
 // way returns the chains by which the packet came to the last step, that of its
-// rule included.
+// rule included. Steps in other namespaces may be between them.
 func way(steps []nftrace.Step) []string {
 	last := &steps[len(steps)-1]
-	first := len(steps) - 1
-	for first > 0 && leadsTo(&steps[first-1], last) {
-		first--
+	var own []string // backwards
+	for i := len(steps) - 1; i >= 0; i-- {
+		s := &steps[i]
+		if !together(s, last) {
+			continue
+		}
+		if s != last && final(s) {
+			break
+		}
+		own = append(own, s.Chain)
 	}
 	var chains []string
 	if last.Base.Name != "" {
 		chains = append(chains, last.Base.Name)
 	}
-	for _, s := range steps[first:] {
-		if i := slices.Index(chains, s.Chain); i >= 0 {
-			chains = chains[:i]
+	for _, chain := range slices.Backward(own) {
+		if i := slices.Index(chains, chain); i >= 0 {
+			chains = chains[:i] // it came back
 		}
-		chains = append(chains, s.Chain)
+		chains = append(chains, chain)
 	}
 	return chains
 }
 
-// leadsTo reports whether a step is on the way through a base chain to a later
-// one: a policy and a final verdict end it.
-func leadsTo(s, last *nftrace.Step) bool {
-	ended := s.Kind == nftrace.KindPolicy || s.Verdict == nftrace.VerdictAccept || s.Verdict == nftrace.VerdictDrop
-	return !ended && s.Packet == last.Packet && s.NetNS == last.NetNS &&
-		s.Family == last.Family && s.Table == last.Table && s.Base.Name == last.Base.Name
+// together reports whether two steps are of the same packet in the same base chain.
+func together(a, b *nftrace.Step) bool {
+	return a.Packet == b.Packet && a.NetNS == b.NetNS && a.Family == b.Family && a.Table == b.Table && a.Base.Name == b.Base.Name
+}
+
+// final reports whether a step ends the way through its base chain.
+func final(s *nftrace.Step) bool {
+	return s.Kind == nftrace.KindPolicy || s.Verdict == nftrace.VerdictAccept || s.Verdict == nftrace.VerdictDrop
 }
 
 // tableOf names a step's table. What bears the names of iptables' tables and

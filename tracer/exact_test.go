@@ -139,3 +139,48 @@ func TestAttributeNot(t *testing.T) {
 		}
 	})
 }
+
+// A rule is named with the chains that led to it.
+func TestBy(t *testing.T) {
+	const prerouting = 0
+	in := func(ns uint32, table, chain, verdict string) nftrace.Step {
+		s := step(1, ns, prerouting, webPod, service, 5, verdict)
+		s.Table, s.Chain, s.Base = table, chain, nftrace.Chain{Name: "PREROUTING", Type: "nat", Hook: prerouting}
+		return s
+	}
+	policy := in(nsNodeA, "raw", "PREROUTING", "drop")
+	policy.Kind, policy.Text = nftrace.KindPolicy, ""
+	custom := in(nsNodeA, "mine", "PREROUTING", "drop")
+	unknown := in(nsNodeA, "nat", "A", "drop")
+	unknown.Base = nftrace.Chain{}
+	tests := []struct {
+		name  string
+		steps []nftrace.Step
+		want  By
+	}{
+		{"in a chain", []nftrace.Step{
+			in(nsNodeA, "nat", "PREROUTING", "jump A"), in(nsNodeA, "nat", "A", "jump B"), in(nsNodeA, "nat", "B", "accept"),
+		}, By{Name: "iptables nat PREROUTING → A → B handle 5", Rule: "accept"}},
+		{"past another chain", []nftrace.Step{
+			in(nsNodeA, "nat", "PREROUTING", "jump A"), in(nsNodeA, "nat", "A", "return"), in(nsNodeA, "nat", "PREROUTING", "jump B"), in(nsNodeA, "nat", "B", "accept"),
+		}, By{Name: "iptables nat PREROUTING → B handle 5", Rule: "accept"}},
+		{"with another namespace in between", []nftrace.Step{
+			in(nsNodeA, "nat", "PREROUTING", "jump A"), in(nsNodeB, "nat", "C", "accept"), in(nsNodeA, "nat", "A", "accept"),
+		}, By{Name: "iptables nat PREROUTING → A handle 5", Rule: "accept"}},
+		{"after another way through it", []nftrace.Step{
+			in(nsNodeA, "nat", "PREROUTING", "jump A"), in(nsNodeA, "nat", "A", "accept"), in(nsNodeA, "nat", "PREROUTING", "accept"),
+		}, By{Name: "iptables nat PREROUTING handle 5", Rule: "accept"}},
+		{"first steps lost", []nftrace.Step{in(nsNodeA, "nat", "B", "accept")}, By{Name: "iptables nat PREROUTING → B handle 5", Rule: "accept"}},
+		{"base chain unknown", []nftrace.Step{unknown}, By{Name: "nftables ip nat A handle 5", Rule: "drop"}},
+		{"policy", []nftrace.Step{policy}, By{Name: "iptables raw PREROUTING", Rule: "policy drop"}},
+		{"a table that is not iptables'", []nftrace.Step{custom}, By{Name: "nftables ip mine PREROUTING handle 5", Rule: "drop"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.want.How = HowSeen
+			if diff := cmp.Diff(&tt.want, by(tt.steps)); diff != "" {
+				t.Errorf("by (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
