@@ -136,19 +136,23 @@ static __always_inline struct nf_hook_state *state_of(const struct call *c, __u1
 	return (struct nf_hook_state *)argument(c, arg);
 }
 
-/* set_state learns from a hook's state where the packet is. */
+/*
+ * set_state learns from a hook's state where the packet is: without branches,
+ * each of which would double the paths that the verifier walks from here on.
+ */
 static __always_inline void set_state(struct site *s, const struct nf_hook_state *state)
 {
-	__u8 pf = BPF_CORE_READ(state, pf);
-	__u8 hook = BPF_CORE_READ(state, hook);
+	const __u32 ip = 1 << NFPROTO_IPV4 | 1 << NFPROTO_IPV6;
+	const __u32 outward = 1 << NF_INET_LOCAL_OUT | 1 << NF_INET_POST_ROUTING;
+	__u64 in = (__u64)BPF_CORE_READ(state, in), out = (__u64)BPF_CORE_READ(state, out);
+	__u64 leaves;
 
-	s->foreign = forget_bounds(pf != NFPROTO_IPV4 && pf != NFPROTO_IPV6);
-	s->net = BPF_CORE_READ(state, net);
-	s->dev = hook == NF_INET_LOCAL_OUT || hook == NF_INET_POST_ROUTING
-			 ? BPF_CORE_READ(state, out)
-			 : BPF_CORE_READ(state, in);
-	s->hook = BPF_CORE_READ(state, hook); /* anew: the verifier knows too much of the other */
+	s->hook = BPF_CORE_READ(state, hook);
 	s->in_hook = true;
+	s->foreign = ~(ip >> (BPF_CORE_READ(state, pf) & 31)) & 1;
+	s->net = BPF_CORE_READ(state, net);
+	leaves = -(__u64)(outward >> (s->hook & 31) & 1); /* all ones, or none */
+	s->dev = (struct net_device *)(in ^ ((in ^ out) & leaves));
 }
 
 /* set_names names the table, and the chain of nftables, that a call is about. */
