@@ -112,6 +112,12 @@ func probesBy(t *testing.T, flags ...string) map[string]render.ProbeRecord {
 	if err != nil {
 		t.Fatalf("probes: %v", err)
 	}
+	return probesIn(t, out)
+}
+
+// probesIn reads what the tool's verb probes writes.
+func probesIn(t *testing.T, out []byte) map[string]render.ProbeRecord {
+	t.Helper()
 	var rec struct{ Probes []render.ProbeRecord }
 	unmarshal(t, out, &rec)
 	found := map[string]render.ProbeRecord{}

@@ -244,27 +244,33 @@ func (s *Session) SyncFunctions() error {
 	if err != nil {
 		return err
 	}
-	rows = slices.DeleteFunc(rows, func(i int) bool { _, ok := symbols[s.status[i].Program]; return !ok })
-	if err := s.load(rows, symbols); err != nil {
+	if rows, err = s.load(rows, symbols); err != nil {
 		return err
 	}
 	s.attachFunctions(rows, symbols)
 	return nil
 }
 
-// load makes ready for functions that were not there at Open: by fentry, each
-// has programs of its own.
-func (s *Session) load(rows []int, symbols map[string]uint64) error {
-	if err := s.tellAddresses(symbols); err != nil || s.backend != BackendFentry {
-		return err
+// load makes ready for functions that were not there at Open, and returns the
+// rows of those that can be probed now: by fentry, each has programs of its own.
+func (s *Session) load(rows []int, symbols map[string]uint64) ([]int, error) {
+	var spec *ebpf.CollectionSpec
+	var types *btf.Spec
+	var err error
+	if s.backend == BackendFentry {
+		if spec, err = gen.LoadDnspath(); err != nil {
+			return nil, err
+		}
+		if types, err = btf.LoadKernelSpec(); err != nil {
+			return nil, err
+		}
 	}
-	spec, err := gen.LoadDnspath()
-	if err != nil {
-		return err
-	}
-	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		return err
+	rows = slices.DeleteFunc(rows, func(i int) bool {
+		s.status[i].Why = absent(s.status[i].Hop, s.backend, symbols, spec, types)
+		return s.status[i].Why != ""
+	})
+	if s.backend != BackendFentry || len(rows) == 0 {
+		return rows, s.tellAddresses(symbols)
 	}
 	wanted := map[string]bool{}
 	for _, i := range rows {
@@ -272,6 +278,11 @@ func (s *Session) load(rows []int, symbols map[string]uint64) error {
 		wanted[call], wanted[ret] = true, true
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !wanted[name] })
+	return rows, s.loadMore(spec, types)
+}
+
+// loadMore loads the programs of spec beside those that are there, with the same maps.
+func (s *Session) loadMore(spec *ebpf.CollectionSpec, types *btf.Spec) error {
 	if err := s.configure(spec, types); err != nil {
 		return err
 	}
