@@ -72,6 +72,7 @@ func TestLoad(t *testing.T) {
 // Lookups of several clients at one time, all with the same ID and length, as
 // some clients always use one ID, are as many lookups.
 func TestSameID(t *testing.T) {
+	sameEverywhere(t, "packets are told apart by the same code")
 	clients, each := 8, lab.Share(40)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	ask(t, l.Client, lab.Service(), "warm.example.test.", nil)

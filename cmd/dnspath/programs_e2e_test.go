@@ -138,6 +138,7 @@ func dropInXDP(t *testing.T, ns *lab.NS, dev, name string) {
 }
 
 func TestProgramDrops(t *testing.T) {
+	sameEverywhere(t, "programs are listed in user space")
 	for _, c := range []struct {
 		name   string
 		attach func(t *testing.T, l *lab.Lab)
@@ -172,6 +173,7 @@ func TestProgramDrops(t *testing.T) {
 
 // Beside dnspath's own programs of --tc there is one that rewrites.
 func TestProgramRewrites(t *testing.T) {
+	sameEverywhere(t, "programs are listed in user space")
 	l := raise(t, lab.Config{})
 	atIngress(t, l.NodeA, "veth-client", schedCLS(t, "to_backend", redirectTo(lab.Service().Addr(), l.DNSB.Addr)), false)
 	args := []string{"--count", "1", "--name", "a.example.test."}

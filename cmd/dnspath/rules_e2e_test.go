@@ -103,6 +103,7 @@ func TestIPVSService(t *testing.T) {
 }
 
 func TestMasqueradeRule(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	l := raise(t, lab.Config{})
 	if err := l.NodeA.IPTables(t.Context(), "-t", "nat", "-A", "POSTROUTING", "-d", "10.244.2.53/32", "-p", "udp", "--dport", "53", "-j", "MASQUERADE"); err != nil {
 		t.Fatal(err)
@@ -236,6 +237,7 @@ func TestDropRules(t *testing.T) {
 
 // The rules are those of when the packet died, not of when the lookup is shown.
 func TestRulesOfThen(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	needHooks(t)
 	const iptables = "-p udp -m udp --dport 53 -j DROP"
 	for _, c := range []struct {
@@ -288,6 +290,7 @@ func TestLegacyDropRule(t *testing.T) {
 }
 
 func TestRejectRules(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	needHooks(t)
 	for mode, want := range map[lab.ServiceMode]string{
 		lab.ServiceIPTables: "iptables filter FORWARD → KUBE-SERVICES: ",

@@ -171,6 +171,7 @@ func TestRulesExactDrop(t *testing.T) {
 
 // Rules of iptables-nft are nftables' too; what they say is in their comment.
 func TestRulesExactIPTables(t *testing.T) {
+	sameEverywhere(t, "rules are read in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	o := observe(t, append(labOnly(l), "--rules", "exact")...)
 	remove := fence(t, l.NodeB, []string{
@@ -196,6 +197,7 @@ func TestRulesExactIPTables(t *testing.T) {
 
 // However the tool ends, its tables go with it; two tools don't disturb each other.
 func TestRulesExactLeavesNothing(t *testing.T) {
+	sameEverywhere(t, "who ends is the same")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}})
 	before := tables(t, l)
 	owned := l.NodeA.NFT(t.Context(), "table inet owned { flags owner; }\n") == nil // gone with its owner
