@@ -106,7 +106,7 @@ func TestRulesExactNAT(t *testing.T) {
 					Rule: text, How: "seen",
 				},
 			}
-			if !attached(t, "nf_enter") {
+			if !seesHooks(t) {
 				want.How = "inferred"
 			}
 			if diff := cmp.Diff([]render.Change{want}, changes(r, 0, "dnat")); diff != "" {
