@@ -97,15 +97,12 @@ func checkFunctions(t *testing.T, r *render.Record, leg int, want []string) {
 // modules without BTF and, up to 6.5, of functions with more than six arguments.
 // The encapsulation then shows at the tunnel's function before.
 func seenBy(x export, calls []string) []string {
-	attached := map[string]bool{}
-	for _, p := range x.start.Probes {
-		attached[p.Probe] = p.Attached
-	}
+	probes := byName(x.start.Probes)
 	var seen []string
 	for _, line := range calls {
 		function, told, _ := strings.Cut(strings.SplitN(line, " ", 2)[1], " ")
 		switch n := len(seen); {
-		case attached[function]:
+		case probes[function].Attached:
 			seen = append(seen, line)
 		case strings.HasPrefix(told, "encap ") && n > 0:
 			seen[n-1] += " " + told

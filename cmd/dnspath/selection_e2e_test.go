@@ -211,7 +211,7 @@ func TestPassive(t *testing.T) {
 	}
 	r := x.only(t, "passive.example.test.")
 	checkAnswered(t, r, res)
-	checkWays(t, r, []string{
+	checkWaysBy(t, byName(x.start.Probes), r, []string{
 		"client eth0 tx", "node-a veth-client rx",
 		"node-a cni0 rx dnat 10.96.0.10:53>10.244.2.53:53 at PREROUTING?",
 		"node-a vxlan.calico tx", "node-a eth0 tx encap(vni 4096)", "node-b eth0 rx", "node-b vxlan.calico rx decap",

@@ -31,16 +31,22 @@ func ask(t *testing.T, ns *lab.NS, server netip.AddrPort, name string, wantErr e
 	return res
 }
 
-// checkWays compares both legs of a lookup.
+// checkWays compares both legs of a lookup with what the tool sees by default.
 func checkWays(t *testing.T, r *render.Record, query, reply []string) {
+	t.Helper()
+	checkWaysBy(t, probes(t), r, query, reply)
+}
+
+// checkWaysBy compares both legs of a lookup with what these probes see.
+func checkWaysBy(t *testing.T, by map[string]render.ProbeRecord, r *render.Record, query, reply []string) {
 	t.Helper()
 	if len(r.Legs) != 2 || r.Legs[0].Direction != "query" || r.Legs[1].Direction != "reply" {
 		t.Errorf("%d legs, want a query and a reply", len(r.Legs))
 	}
-	if diff := cmp.Diff(visible(t, query), way(r, 0)); diff != "" {
+	if diff := cmp.Diff(visibleBy(by, query), way(r, 0)); diff != "" {
 		t.Errorf("query leg (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(visible(t, reply), way(r, 1)); diff != "" {
+	if diff := cmp.Diff(visibleBy(by, reply), way(r, 1)); diff != "" {
 		t.Errorf("reply leg (-want +got):\n%s", diff)
 	}
 	last := uint64(0)
@@ -54,11 +60,17 @@ func checkWays(t *testing.T, r *render.Record, query, reply []string) {
 	}
 }
 
-// visible makes of a whole way what this kernel lets the tool see of it. What
-// a hook has changed that is not seen shows at the next hop, inferred. Function
-// probes see what netfilter has changed, not that it was asked.
+// visible makes of a whole way what the tool sees of it by default.
 func visible(t *testing.T, whole []string) []string {
 	t.Helper()
+	return visibleBy(probes(t), whole)
+}
+
+// visibleBy makes of a whole way what these probes see of it. What a hook has
+// changed that is not seen shows at the next hop, inferred. Function probes see
+// what netfilter has changed, not that it was asked.
+func visibleBy(by map[string]render.ProbeRecord, whole []string) []string {
+	attached := func(probe string) bool { return by[probe].Attached }
 	var way []string
 	changed, dev := "", ""
 	for _, line := range whole {
@@ -67,16 +79,16 @@ func visible(t *testing.T, whole []string) []string {
 		place, rest := fields[0], strings.Join(fields[min(2, len(fields)):], " ")
 		isHook := slices.Contains(hooks, place)
 		switch {
-		case place == "socket" && !attached(t, "sk_data_ready") && !attached(t, "__udp_enqueue_schedule_skb"):
-		case strings.HasSuffix(line, " icmp") && !attached(t, "icmp_send"):
-		case attached(t, "nf_hook_slow") && isHook && fields[1] == "nat":
+		case place == "socket" && !attached("sk_data_ready") && !attached("__udp_enqueue_schedule_skb"):
+		case strings.HasSuffix(line, " icmp") && !attached("icmp_send"):
+		case attached("nf_hook_slow") && isHook && fields[1] == "nat":
 			way = append(way, line)
-		case attached(t, "nf_hook_slow") && isHook && rest != "": // into a tunnel
+		case attached("nf_hook_slow") && isHook && rest != "": // into a tunnel
 			way = append(way, fmt.Sprintf("%s %s tunnel-out %s", ns, dev, rest))
-		case attached(t, "nf_hook_slow") && rest == "decap":
+		case attached("nf_hook_slow") && rest == "decap":
 			way = append(way, fmt.Sprintf("%s %s tunnel-in decap", ns, dev), fmt.Sprintf("%s %s rx", ns, place))
-		case attached(t, "nf_hook_slow") && isHook:
-		case !isHook || attached(t, "nf_enter"):
+		case attached("nf_hook_slow") && isHook:
+		case !isHook || attached("nf_enter"):
 			way = append(way, line+changed)
 			changed = ""
 		case fields[1] == "nat":
@@ -120,8 +132,12 @@ func probesIn(t *testing.T, out []byte) map[string]render.ProbeRecord {
 	t.Helper()
 	var rec struct{ Probes []render.ProbeRecord }
 	unmarshal(t, out, &rec)
+	return byName(rec.Probes)
+}
+
+func byName(list []render.ProbeRecord) map[string]render.ProbeRecord {
 	found := map[string]render.ProbeRecord{}
-	for _, p := range rec.Probes {
+	for _, p := range list {
 		found[p.Probe] = p
 	}
 	return found

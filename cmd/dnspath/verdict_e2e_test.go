@@ -112,7 +112,7 @@ func reasonHere(t *testing.T, reason string) string {
 func reasonPhrase(t *testing.T, reason string) string {
 	t.Helper()
 	if reasonHere(t, reason) == "" {
-		return "no reason given"
+		return "dropped"
 	}
 	return reason
 }
