@@ -12,7 +12,7 @@ type moduleTypes struct {
 	loaded map[string]*btf.Spec // nil: there is none
 }
 
-// layout returns where the fields lie that bpf/function.h reads by offset, in
+// layout returns where the fields lie that bpf/call.h reads by offset, in
 // bytes, by the variable's name; those that no BTF tells of are left out.
 func (m *moduleTypes) layout() map[string]uint32 {
 	// Without types: struct xt_table as it was up to 5.15 on 64-bit kernels. Names
@@ -39,7 +39,7 @@ func (m *moduleTypes) layout() map[string]uint32 {
 	return offsets
 }
 
-// maxFunctions is MAX_FUNCTIONS of bpf/function.h.
+// maxFunctions is MAX_FUNCTIONS of bpf/call.h.
 const maxFunctions = 128
 
 // calls returns what the arguments of the table's functions are on this kernel.

@@ -1,0 +1,152 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/dnspath/dnspath/gen"
+)
+
+// choose removes from spec what this kernel or the options rule out, and fills s.status.
+func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map[string]uint64) error {
+	keep, functions := map[string]bool{}, functionPrograms()
+	planned := map[string]bool{} // functions
+	for _, h := range hops {
+		if h.Kind != KindFunction {
+			continue
+		}
+		if s.backend != BackendTracepoint && absent(h, s.backend, symbols, spec, types) == "" {
+			call, ret := h.programs(s.backend)
+			keep[call], keep[ret], planned[h.Program] = true, true, true
+		}
+	}
+	for _, h := range hops {
+		why, err := s.unavailable(types, h, planned)
+		if err != nil {
+			return err
+		}
+		if h.Kind == KindFunction && s.backend != BackendTracepoint {
+			why = absent(h, s.backend, symbols, spec, types)
+		}
+		st := ProbeStatus{Hop: h, Why: why}
+		if h.Kind == KindFunction {
+			st.Kind = s.backend.kindOf()
+		}
+		s.status = append(s.status, st)
+		if why != "" && required[h.Program] {
+			return &FeatureError{Feature: string(h.Kind) + " " + h.Target, Needs: "a kernel whose BTF describes it"}
+		}
+		switch {
+		case h.Kind == KindFunction:
+		case why != "":
+			delete(spec.Programs, h.Program)
+		case h.Kind == KindTracepoint && s.opts.BTF != "":
+			raw(spec.Programs[h.Program])
+		}
+	}
+	for name := range functions {
+		if !keep[name] {
+			delete(spec.Programs, name)
+		}
+	}
+	return nil
+}
+
+// raw makes of a program for a BTF-typed tracepoint one for a raw tracepoint, which
+// gets the same arguments and needs no types in the kernel.
+func raw(p *ebpf.ProgramSpec) {
+	p.Type, p.AttachType, p.AttachTo = ebpf.RawTracepoint, ebpf.AttachNone, ""
+}
+
+// unavailable says why a hop can't be observed, or need not be, or "".
+func (s *Session) unavailable(types *btf.Spec, h Hop, planned map[string]bool) (string, error) {
+	if h.unless != "" && planned[h.unless] && !(h.Kind == KindNetfilter && s.opts.Netfilter == NetfilterOn) {
+		return "not asked for: " + h.unless + " sees it", nil
+	}
+	if s.opts.BTF != "" && (h.Kind == KindNetfilter || h.Kind == KindTCX) {
+		return "needs types that the kernel itself has", nil
+	}
+	switch h.Kind {
+	case KindTracepoint:
+		if _, err := tracepointArgs(types, h.Target); errors.Is(err, btf.ErrNotFound) {
+			return "this kernel has no such tracepoint", nil
+		} else if err != nil {
+			return "", fmt.Errorf("look up tracepoint %s: %w", h.Target, err)
+		}
+	case KindNetfilter:
+		if s.opts.Netfilter == NetfilterOff {
+			return "not asked for (--nf-hooks)", nil
+		}
+		return haveNetfilter(), nil
+	case KindTCX:
+		if !s.opts.TCX {
+			return "not asked for (--tc)", nil
+		}
+		return haveTCX(types), nil
+	case KindFunction:
+		if s.opts.Backend == BackendTracepoint {
+			return "not asked for (--backend)", nil
+		}
+		return "this kernel allows no function probes", nil
+	}
+	return "", nil
+}
+
+// configure sets what the programs read as constants.
+func (s *Session) configure(spec *ebpf.CollectionSpec, types *btf.Spec) error {
+	size := s.opts.RingSize
+	if size == 0 {
+		size = DefaultRingSize
+	}
+	spec.Maps[gen.DnspathMapEvents].MaxEntries = uint32(size)
+	values := map[string]any{
+		"filter_netns": s.opts.NetNS != nil,
+		"wakeup_bytes": uint32(size / 8),
+		"have_cookies": haveCookies(),
+	}
+	for name, list := range map[string][]uint16{
+		"dns_ports": s.opts.Ports, "vxlan_ports": s.opts.VXLANPorts, "geneve_ports": s.opts.GenevePorts,
+	} {
+		if list != nil {
+			values[name] = ports(list)
+		}
+	}
+	for name, tracepoint := range map[string]string{
+		"kfree_skb_args":   "kfree_skb",
+		"consume_skb_args": "consume_skb",
+		"udp_fail_args":    "udp_fail_queue_rcv_skb",
+	} {
+		n, err := tracepointArgs(types, tracepoint)
+		if err != nil && !errors.Is(err, btf.ErrNotFound) {
+			return fmt.Errorf("count arguments of %s: %w", tracepoint, err)
+		}
+		values[name] = uint32(n)
+	}
+	var fn *btf.Func
+	if err := types.TypeByName("__neigh_event_send", &fn); err == nil {
+		if proto, ok := fn.Type.(*btf.FuncProto); ok {
+			values["neigh_event_send_args"] = uint32(len(proto.Params))
+		}
+	}
+	if s.backend != BackendTracepoint {
+		m := moduleTypes{kernel: types}
+		for name, offset := range m.layout() {
+			values[name] = offset
+		}
+		values["functions"] = m.calls()
+	}
+	for name, value := range values {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func ports(list []uint16) (p [MaxPorts]uint16) {
+	copy(p[:], list)
+	return p
+}
