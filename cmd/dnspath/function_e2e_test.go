@@ -95,7 +95,7 @@ func checkFunctions(t *testing.T, r *render.Record, leg int, want []string) {
 
 // seenBy leaves out the calls that a backend can't see: by fentry, those of
 // modules without BTF and, up to 6.5, of functions with more than six arguments.
-// The encapsulation then shows at the tunnel's function before.
+// The encapsulation then shows at the tunnel's function before, if that is seen.
 func seenBy(x export, calls []string) []string {
 	probes := byName(x.start.Probes)
 	var seen []string
@@ -104,7 +104,7 @@ func seenBy(x export, calls []string) []string {
 		switch n := len(seen); {
 		case probes[function].Attached:
 			seen = append(seen, line)
-		case strings.HasPrefix(told, "encap ") && n > 0:
+		case strings.HasPrefix(told, "encap ") && n > 0 && strings.HasSuffix(seen[n-1], "_xmit"):
 			seen[n-1] += " " + told
 		}
 	}
