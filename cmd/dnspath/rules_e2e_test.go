@@ -52,6 +52,7 @@ const (
 )
 
 func TestServiceRules(t *testing.T) {
+	sameEverywhere(t, "rules are matched in user space")
 	endpoint := map[lab.ServiceMode]map[string]string{
 		lab.ServiceIPTables: {
 			"10.244.1.53:53": iptablesService + `KUBE-SEP-YNCIU67N6VYVMDY3 | -p udp -m comment --comment "kube-system/kube-dns:dns" -m udp -j DNAT --to-destination 10.244.1.53:53 | inferred`,

@@ -124,6 +124,7 @@ func TestRulesExactNAT(t *testing.T) {
 
 // With --rules exact it is seen which rule, or policy, dropped a packet.
 func TestRulesExactDrop(t *testing.T) {
+	sameEverywhere(t, "TestRulesExactNAT has the same messages")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	for _, d := range []struct {
 		name, hook, rule string

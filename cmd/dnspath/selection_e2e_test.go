@@ -87,6 +87,7 @@ func TestFilters(t *testing.T) {
 
 // Who sees one namespace alone can't tell how a lookup began or ended elsewhere.
 func TestOneNamespace(t *testing.T) {
+	sameEverywhere(t, "a map that is looked up")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	for _, spec := range []string{lab.NodeA, l.NodeA.Path(), fmt.Sprint(l.NodeA.Inode())} {
 		o := observe(t, "--netns", spec)
@@ -183,6 +184,7 @@ func TestCountAndDuration(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
+	sameEverywhere(t, "a form of output")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	o := observe(t, append(labOnly(l), "--events")...)
 	res := ask(t, l.Client, lab.Service(), "events.example.test.", nil)

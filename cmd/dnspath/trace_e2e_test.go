@@ -247,6 +247,7 @@ func TestServiceLocal(t *testing.T) {
 
 // Without br_netfilter the reply crosses the bridge untranslated (CASES: "reply from unexpected source").
 func TestServiceLocalWithoutBridgeNF(t *testing.T) {
+	sameEverywhere(t, "TestBridgeWithoutIPTables goes the same way")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSA}})
 	o := observe(t)
 	ask(t, l.Client, lab.Service(), "local.example.test.", os.ErrDeadlineExceeded)
@@ -263,6 +264,7 @@ func TestServiceLocalWithoutBridgeNF(t *testing.T) {
 }
 
 func TestPodToPod(t *testing.T) {
+	sameEverywhere(t, "TestServiceRemote goes the same way")
 	l := raise(t, lab.Config{})
 	for _, c := range []struct {
 		name   string

@@ -18,6 +18,7 @@ const kernelTypes = "/sys/kernel/btf/vmlinux"
 // With types from a file, nothing is used that needs them in the kernel, and
 // tracepoints tell the same.
 func TestBTFFile(t *testing.T) {
+	sameEverywhere(t, "TestVerifierCost has loaded all programs")
 	text, err := os.ReadFile(kernelTypes)
 	if err != nil {
 		t.Fatal(err)

@@ -257,6 +257,7 @@ func TestRejections(t *testing.T) {
 // A lookup without a reply is lost when its time is up, and not before; its
 // repetition belongs to it.
 func TestNoReply(t *testing.T) {
+	sameEverywhere(t, "outcomes are judged in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	o := observe(t, "--count", "2", "--name", "silent-*.example.test.")
 	askShort(t, l.Client, lab.Service(), "silent-once.example.test.", os.ErrDeadlineExceeded)
