@@ -19,7 +19,7 @@ type Backend string
 // The backends. BackendAuto takes the first of Backends that the kernel allows:
 // one program for many functions is attached and detached at once, by two system
 // calls, where kprobes need one for each function, and fentry a program and a
-// trampoline for each (docs/kernels.md has the figures).
+// trampoline for each (docs/probes.md has the figures).
 const (
 	BackendAuto        Backend = ""
 	BackendKprobeMulti Backend = "kprobe-multi"

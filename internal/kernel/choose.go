@@ -11,25 +11,23 @@ import (
 )
 
 // choose removes from spec what this kernel or the options rule out, and fills s.status.
-func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map[string]uint64) error {
-	keep, functions := map[string]bool{}, functionPrograms()
-	planned := map[string]bool{} // functions
+func (s *Session) choose(spec *ebpf.CollectionSpec, types *moduleTypes, symbols map[string]uint64) error {
+	absent := map[string]string{} // functions, by name: why they are not probed, or ""
+	unused := functionPrograms()
 	for _, h := range hops {
 		if h.Kind != KindFunction {
 			continue
 		}
-		if s.backend != BackendTracepoint && absent(h, s.backend, symbols, spec, types) == "" {
+		if absent[h.Program] = s.absent(h, symbols, spec, types); absent[h.Program] == "" {
 			call, ret := h.programs(s.backend)
-			keep[call], keep[ret], planned[h.Program] = true, true, true
+			delete(unused, call)
+			delete(unused, ret)
 		}
 	}
 	for _, h := range hops {
-		why, err := s.unavailable(types, h, planned)
+		why, err := s.unavailable(types.kernel, h, absent)
 		if err != nil {
 			return err
-		}
-		if h.Kind == KindFunction && s.backend != BackendTracepoint {
-			why = absent(h, s.backend, symbols, spec, types)
 		}
 		st := ProbeStatus{Hop: h, Why: why}
 		if h.Kind == KindFunction {
@@ -47,10 +45,8 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, types *btf.Spec, symbols map
 			raw(spec.Programs[h.Program])
 		}
 	}
-	for name := range functions {
-		if !keep[name] {
-			delete(spec.Programs, name)
-		}
+	for name := range unused {
+		delete(spec.Programs, name)
 	}
 	return nil
 }
@@ -61,9 +57,10 @@ func raw(p *ebpf.ProgramSpec) {
 	p.Type, p.AttachType, p.AttachTo = ebpf.RawTracepoint, ebpf.AttachNone, ""
 }
 
-// unavailable says why a hop can't be observed, or need not be, or "".
-func (s *Session) unavailable(types *btf.Spec, h Hop, planned map[string]bool) (string, error) {
-	if h.unless != "" && planned[h.unless] && !(h.Kind == KindNetfilter && s.opts.Netfilter == NetfilterOn) {
+// unavailable says why a hop can't be observed, or need not be, or ""; absent
+// says it of functions.
+func (s *Session) unavailable(types *btf.Spec, h Hop, absent map[string]string) (string, error) {
+	if h.unless != "" && absent[h.unless] == "" && !(h.Kind == KindNetfilter && s.opts.Netfilter == NetfilterOn) {
 		return "not asked for: " + h.unless + " sees it", nil
 	}
 	if s.opts.BTF != "" && (h.Kind == KindNetfilter || h.Kind == KindTCX) {
@@ -87,16 +84,13 @@ func (s *Session) unavailable(types *btf.Spec, h Hop, planned map[string]bool) (
 		}
 		return haveTCX(types), nil
 	case KindFunction:
-		if s.opts.Backend == BackendTracepoint {
-			return "not asked for (--backend)", nil
-		}
-		return "this kernel allows no function probes", nil
+		return absent[h.Program], nil
 	}
 	return "", nil
 }
 
 // configure sets what the programs read as constants.
-func (s *Session) configure(spec *ebpf.CollectionSpec, types *btf.Spec) error {
+func (s *Session) configure(spec *ebpf.CollectionSpec, types *moduleTypes) error {
 	size := s.opts.RingSize
 	if size == 0 {
 		size = DefaultRingSize
@@ -119,24 +113,23 @@ func (s *Session) configure(spec *ebpf.CollectionSpec, types *btf.Spec) error {
 		"consume_skb_args": "consume_skb",
 		"udp_fail_args":    "udp_fail_queue_rcv_skb",
 	} {
-		n, err := tracepointArgs(types, tracepoint)
+		n, err := tracepointArgs(types.kernel, tracepoint)
 		if err != nil && !errors.Is(err, btf.ErrNotFound) {
 			return fmt.Errorf("count arguments of %s: %w", tracepoint, err)
 		}
 		values[name] = uint32(n)
 	}
 	var fn *btf.Func
-	if err := types.TypeByName("__neigh_event_send", &fn); err == nil {
+	if err := types.kernel.TypeByName("__neigh_event_send", &fn); err == nil {
 		if proto, ok := fn.Type.(*btf.FuncProto); ok {
 			values["neigh_event_send_args"] = uint32(len(proto.Params))
 		}
 	}
 	if s.backend != BackendTracepoint {
-		m := moduleTypes{kernel: types}
-		for name, offset := range m.layout() {
+		for name, offset := range types.layout() {
 			values[name] = offset
 		}
-		values["functions"] = m.calls()
+		values["functions"] = types.calls()
 	}
 	for name, value := range values {
 		if err := spec.Variables[name].Set(value); err != nil {

@@ -56,26 +56,28 @@ func functionPrograms() map[string]bool {
 	return names
 }
 
-// absent says why a function can't be probed by backend b, or "".
-func absent(h Hop, b Backend, symbols map[string]uint64, spec *ebpf.CollectionSpec, types *btf.Spec) string {
+// absent says why a function can't be probed, or "".
+func (s *Session) absent(h Hop, symbols map[string]uint64, spec *ebpf.CollectionSpec, types *moduleTypes) string {
+	switch {
+	case s.opts.Backend == BackendTracepoint:
+		return "not asked for (--backend)"
+	case s.backend == BackendTracepoint:
+		return "this kernel allows no function probes"
+	}
 	if _, ok := symbols[h.Program]; !ok && h.module != "" {
 		return fmt.Sprintf("module %s is not loaded, or lacks it", h.module)
 	} else if !ok {
 		return "this kernel has no such function"
 	}
-	if b != BackendFentry {
+	if s.backend != BackendFentry {
 		return ""
 	}
-	call, _ := h.programs(b)
+	call, _ := h.programs(s.backend)
 	if spec.Programs[call] == nil {
 		return "its argument is a pointer to a pointer, which fentry can't read"
 	}
 	var fn *btf.Func
-	if err := types.TypeByName(h.Program, &fn); err == nil {
-		return ""
-	}
-	module, err := btf.LoadKernelModuleSpec(h.module)
-	if err != nil || module.TypeByName(h.Program, &fn) != nil {
+	if types.find(h.module, h.Program, &fn) != nil {
 		return fmt.Sprintf("fentry needs the types of module %s (BTF of modules: Linux 5.11)", h.module)
 	}
 	return ""
@@ -255,18 +257,18 @@ func (s *Session) SyncFunctions() error {
 // rows of those that can be probed now: by fentry, each has programs of its own.
 func (s *Session) load(rows []int, symbols map[string]uint64) ([]int, error) {
 	var spec *ebpf.CollectionSpec
-	var types *btf.Spec
+	var types moduleTypes
 	var err error
 	if s.backend == BackendFentry {
 		if spec, err = gen.LoadDnspath(); err != nil {
 			return nil, err
 		}
-		if types, err = btf.LoadKernelSpec(); err != nil {
+		if types.kernel, err = btf.LoadKernelSpec(); err != nil {
 			return nil, err
 		}
 	}
 	rows = slices.DeleteFunc(rows, func(i int) bool {
-		s.status[i].Why = absent(s.status[i].Hop, s.backend, symbols, spec, types)
+		s.status[i].Why = s.absent(s.status[i].Hop, symbols, spec, &types)
 		return s.status[i].Why != ""
 	})
 	if s.backend != BackendFentry || len(rows) == 0 {
@@ -278,18 +280,18 @@ func (s *Session) load(rows []int, symbols map[string]uint64) ([]int, error) {
 		wanted[call], wanted[ret] = true, true
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !wanted[name] })
-	return rows, s.loadMore(spec, types)
+	return rows, s.loadMore(spec, &types)
 }
 
 // loadMore loads the programs of spec beside those that are there, with the same maps.
-func (s *Session) loadMore(spec *ebpf.CollectionSpec, types *btf.Spec) error {
+func (s *Session) loadMore(spec *ebpf.CollectionSpec, types *moduleTypes) error {
 	if err := s.configure(spec, types); err != nil {
 		return err
 	}
 	shared := maps.Clone(s.coll.Maps)
 	maps.DeleteFunc(shared, func(name string, _ *ebpf.Map) bool { return strings.HasPrefix(name, ".") })
 	more, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs:        ebpf.ProgramOptions{KernelTypes: types},
+		Programs:        ebpf.ProgramOptions{KernelTypes: types.kernel},
 		MapReplacements: shared,
 	})
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/dnspath/dnspath/gen"
 )
 
-// moduleTypes finds types that are modules' own, unless they are built in.
+// moduleTypes are the kernel's types and, as they are asked for, those that are modules' own.
 type moduleTypes struct {
 	kernel *btf.Spec
 	loaded map[string]*btf.Spec // nil: there is none

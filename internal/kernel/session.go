@@ -121,7 +121,7 @@ func newSession(types *btf.Spec, opts Options, backend Backend) (*Session, error
 		opts: opts, backend: backend, reasons: dropReasons(types), syms: newSymbols(),
 		nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{},
 	}
-	if err := s.open(types); err != nil {
+	if err := s.open(&moduleTypes{kernel: types}); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -144,7 +144,7 @@ func kernelTypes(file string) (*btf.Spec, error) {
 	return types, nil
 }
 
-func (s *Session) open(types *btf.Spec) error {
+func (s *Session) open(types *moduleTypes) error {
 	spec, err := gen.LoadDnspath()
 	if err != nil {
 		return fmt.Errorf("read embedded programs: %w", err)
@@ -166,7 +166,7 @@ func (s *Session) open(types *btf.Spec) error {
 	}
 	begin := time.Now()
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		Programs: ebpf.ProgramOptions{KernelTypes: types},
+		Programs: ebpf.ProgramOptions{KernelTypes: types.kernel},
 	})
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)

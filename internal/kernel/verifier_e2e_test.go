@@ -70,10 +70,10 @@ func costsOf(t *testing.T, b Backend) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.choose(spec, types, symbols); err != nil { // less what this kernel lacks
+	if err := s.choose(spec, &moduleTypes{kernel: types}, symbols); err != nil { // less what this kernel lacks
 		t.Fatal(err)
 	}
-	if err := s.configure(spec, types); err != nil {
+	if err := s.configure(spec, &moduleTypes{kernel: types}); err != nil {
 		t.Fatal(err)
 	}
 	if b != BackendTracepoint { // the others are the same for all
