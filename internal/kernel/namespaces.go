@@ -126,15 +126,19 @@ func attachHook(opts link.NetfilterOptions, inward int32) (link.Link, error) {
 	}
 }
 
-// Inside calls do in the network namespace at path, on a thread of its own
-// that is thrown away afterwards, so that no other code can ever run in the
-// wrong namespace.
+// Inside is Enter for the network namespace at path.
 func Inside(path string, do func() error) error {
 	ns, err := netns.GetFromPath(path)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	defer ns.Close()
+	return Enter(ns, do)
+}
+
+// Enter calls do in a network namespace, on a thread of its own that is thrown
+// away afterwards, so that no other code can ever run in the wrong namespace.
+func Enter(ns netns.NsHandle, do func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine

@@ -9,12 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/internal/kernel"
 )
 
 // errGone is returned for a namespace that is not there any more.
@@ -44,24 +45,14 @@ func (n namespace) open() (netns.NsHandle, error) {
 	return handle, nil
 }
 
-// inside calls do in the namespace, on a thread of its own that is thrown away
-// afterwards, so that no other code can ever run in the wrong namespace.
+// inside calls do in the namespace, as kernel.Enter does.
 func (n namespace) inside(do func() error) error {
 	handle, err := n.open()
 	if err != nil {
 		return err
 	}
 	defer handle.Close()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		if err := netns.Set(handle); err != nil {
-			done <- fmt.Errorf("enter namespace: %w", err)
-			return
-		}
-		done <- do()
-	}()
-	return <-done
+	return kernel.Enter(handle, do)
 }
 
 // readFile reads a file of /proc/net, which is the namespace's; one that is
