@@ -142,15 +142,7 @@ func TestBackend(t *testing.T) {
 	for _, b := range kernel.Backends {
 		t.Run(string(b), func(t *testing.T) {
 			needBackend(t, b)
-			l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
-			o := observe(t, "--backend", string(b))
-			res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
-			drop := fence(t, l.NodeB, nil, "type filter hook forward priority 0; udp dport 53 drop;")
-			askShort(t, l.Client, lab.Service(), "dropped.example.test.", os.ErrDeadlineExceeded)
-			x := end(t, o)
-			drop()
-			r := x.only(t, "a.example.test.")
-			checkAnswered(t, r, res)
+			x, r := answeredAndDropped(t, "--backend", string(b))
 			dropped := x.only(t, "dropped.example.test.")
 			if last := lastHop(t, dropped, "query"); dropped.Outcome != "dropped" || last.Drop == nil || last.NetNSName != "node-b" {
 				t.Errorf("outcome %s, last hop %+v; want a drop in node-b", dropped.Outcome, last)
@@ -168,14 +160,6 @@ func TestBackend(t *testing.T) {
 	}
 }
 
-// needFunctions skips where no function can be probed.
-func needFunctions(t *testing.T) {
-	t.Helper()
-	if !attached(t, "ip_rcv_core") {
-		t.Skip("this kernel allows no function probes")
-	}
-}
-
 // A service by IPVS, and a tunnel of IP in IP: each rewrite and each function, both ways.
 func TestIPVSOverIPIP(t *testing.T) {
 	l := raise(t, lab.Config{Service: lab.ServiceIPVS, Endpoints: []string{lab.DNSB}, Overlay: lab.OverlayIPIP, BridgeNF: true})
@@ -186,7 +170,7 @@ func TestIPVSOverIPIP(t *testing.T) {
 	if r.Backend == nil || r.Backend.String() != "10.244.2.53:53" {
 		t.Errorf("backend %v, want 10.244.2.53:53", r.Backend)
 	}
-	needFunctions(t)
+	needs(t, "ip_rcv_core")
 	taken := "ip_vs_in_hook"
 	if !attached(t, taken) {
 		taken = "ip_vs_remote_request4"
@@ -228,7 +212,7 @@ func TestGeneve(t *testing.T) {
 	r, r6 := x.only(t, "a.example.test."), x.only(t, "six.example.test.")
 	checkAnswered(t, r, res)
 	checkAnswered(t, r6, res6)
-	needFunctions(t)
+	needs(t, "ip_rcv_core")
 	checkFunctions(t, r, 0, []string{
 		"node-a geneve_xmit", "node-a iptunnel_xmit encap geneve", "node-b geneve_udp_encap_recv decap", "dns-b skb_consume_udp",
 	})
@@ -245,10 +229,8 @@ func TestGeneve(t *testing.T) {
 
 // Without bridge-nf-call-iptables the bridge tells that it hands nothing to iptables.
 func TestBridgeWithoutIPTables(t *testing.T) {
-	needFunctions(t)
-	if !attached(t, "br_nf_pre_routing") {
-		t.Skip("br_netfilter is not there")
-	}
+	needs(t, "ip_rcv_core")
+	needs(t, "br_nf_pre_routing")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSA}})
 	o := observe(t)
 	ask(t, l.Client, lab.Service(), "local.example.test.", os.ErrDeadlineExceeded)
@@ -266,7 +248,7 @@ func TestBridgeWithoutIPTables(t *testing.T) {
 
 // What a table or a chain refused is seen, even where its rule can only be inferred.
 func TestRefusedByTable(t *testing.T) {
-	needFunctions(t)
+	needs(t, "ip_rcv_core")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	o := observe(t, "--rules", "off")
 	remove := fence(t, l.NodeB, nil, "type filter hook forward priority 0; udp dport 53 drop;")
@@ -285,7 +267,7 @@ func TestRefusedByTable(t *testing.T) {
 
 // An address that nobody answers for: the neighbour is named, then the drop.
 func TestNeighbourFailed(t *testing.T) {
-	needFunctions(t)
+	needs(t, "ip_rcv_core")
 	l := raise(t, lab.Config{})
 	for _, p := range [][2]string{{"retrans_time_ms", "50"}, {"mcast_solicit", "1"}} {
 		if err := l.NodeB.SetSysctl("net.ipv4.neigh."+lab.BridgeDev+"."+p[0], p[1]); err != nil {

@@ -234,3 +234,20 @@ func port(addr string, r *render.Record) string {
 	}
 	return addr
 }
+
+// answeredAndDropped has the tool, with these flags, observe a lookup by a
+// service that is answered, which it checks and returns, and one that node-b's
+// firewall drops.
+func answeredAndDropped(t *testing.T, flags ...string) (export, *render.Record) {
+	t.Helper()
+	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
+	o := observe(t, flags...)
+	res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
+	drop := fence(t, l.NodeB, nil, "type filter hook forward priority 0; udp dport 53 drop;")
+	askShort(t, l.Client, lab.Service(), "dropped.example.test.", os.ErrDeadlineExceeded)
+	x := end(t, o)
+	drop()
+	r := x.only(t, "a.example.test.")
+	checkAnswered(t, r, res)
+	return x, r
+}

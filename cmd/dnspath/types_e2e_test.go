@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/dnspath/dnspath/internal/lab"
 )
 
 // kernelTypes is where a kernel has its own types.
@@ -32,15 +30,7 @@ func TestBTFFile(t *testing.T) {
 			t.Errorf("%s is observed by %s, which needs types in the kernel", name, p.Kind)
 		}
 	}
-	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
-	o := observe(t, "--btf", file)
-	res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
-	drop := fence(t, l.NodeB, nil, "type filter hook forward priority 0; udp dport 53 drop;")
-	askShort(t, l.Client, lab.Service(), "dropped.example.test.", os.ErrDeadlineExceeded)
-	x := end(t, o)
-	drop()
-	r := x.only(t, "a.example.test.")
-	checkAnswered(t, r, res)
+	x, r := answeredAndDropped(t, "--btf", file)
 	if r.Backend == nil || r.Backend.String() != "10.244.2.53:53" {
 		t.Errorf("backend %v, want 10.244.2.53:53", r.Backend)
 	}
