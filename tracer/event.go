@@ -45,7 +45,14 @@ type Event struct {
 	Local     bool   `json:"local,omitempty"`     // it belongs to a socket of this namespace: it is sent here
 	Short     bool   `json:"short,omitempty"`     // under 12 bytes: no DNS header; DNSID is 0
 	Nonlinear bool   `json:"nonlinear,omitempty"` // the message lies in page fragments; DNSID is 0
-	Fragment  bool   `json:"fragment,omitempty"`  // first IP fragment of a larger datagram
+	Fragment  bool   `json:"fragment,omitempty"`  // an IP fragment of a larger datagram
+
+	// Of a fragment that is not the first, the ports and the DNS header are those
+	// of the first: IP ID and addresses tell which that is.
+	FragOffset uint16 `json:"fragment_offset,omitempty"` // of its payload in the datagram's, bytes
+	FragLast   bool   `json:"fragment_last,omitempty"`   // no fragment follows it
+	TCP        *TCP   `json:"tcp,omitempty"`             // nil: UDP
+	Quote      *Quote `json:"quote,omitempty"`           // the packet is an ICMP error; all else tells of the packet that it quotes
 
 	// Captured is the packet from its outermost IP header on, as far as it was
 	// copied; nil if its headers are those of the packet's event before.
@@ -60,6 +67,29 @@ type Tunnel struct {
 	Src  netip.AddrPort `json:"src"`           // port 0 where there is none
 	Dst  netip.AddrPort `json:"dst"`
 	TTL  uint8          `json:"-"`
+	In   *Tunnel        `json:"in,omitempty"` // the tunnel around this one; nil: none
+}
+
+// TCP is what a TCP segment says. Of segments without payload, only those that
+// open or end a connection are observed.
+type TCP struct {
+	Seq uint32 `json:"seq"`
+	Ack uint32 `json:"ack,omitempty"`
+	Len uint16 `json:"len,omitempty"` // of the payload, bytes
+	SYN bool   `json:"syn,omitempty"`
+	ACK bool   `json:"ack_flag,omitempty"`
+	FIN bool   `json:"fin,omitempty"`
+	RST bool   `json:"rst,omitempty"`
+}
+
+// Quote is an ICMP error on its way, about the packet that it quotes.
+type Quote struct {
+	Type uint8      `json:"type"`
+	Code uint8      `json:"code"`
+	V6   bool       `json:"v6,omitempty"`  // ICMPv6 (RFC 4443), whose types are others
+	MTU  uint32     `json:"mtu,omitempty"` // of fragmentation needed, packet too big
+	From netip.Addr `json:"from"`          // who sent it
+	To   netip.Addr `json:"to"`
 }
 
 // Conntrack is the entry that the packet refers to (skb->_nfct). Of an

@@ -28,14 +28,15 @@ type Lookup struct {
 	Question *Message // of the query; of the reply if no query was seen; never nil
 	Reply    *Message // nil if none was seen
 
-	Client   netip.AddrPort // as in the query's first event
-	Server   netip.AddrPort
-	Backend  netip.AddrPort // where the query went in the end, if that is not Server; else zero
-	NetNS    uint32         // the client's; 0 if it was not seen to be sent
-	PID      uint32         // the client's process; 0 unknown
-	Comm     string         // its name: any bytes
-	Attempts int            // query transmissions seen
-	Legs     []Leg          // in the order of their first events
+	Transport Transport
+	Client    netip.AddrPort // as in the query's first event
+	Server    netip.AddrPort
+	Backend   netip.AddrPort // where the query went in the end, if that is not Server; else zero
+	NetNS     uint32         // the client's; 0 if it was not seen to be sent
+	PID       uint32         // the client's process; 0 unknown
+	Comm      string         // its name: any bytes
+	Attempts  int            // query transmissions seen
+	Legs      []Leg          // in the order of their first events
 
 	Outcome    Outcome
 	Detail     string   // one phrase that says more of the outcome; may be empty
@@ -44,11 +45,37 @@ type Lookup struct {
 	Why        []string // what makes it incomplete
 }
 
+// Transport is what carried a lookup.
+type Transport string
+
+// The transports.
+const (
+	TransportUDP Transport = "udp"
+	TransportTCP Transport = "tcp"
+)
+
 // Leg is the way of one packet: one query transmission, or one reply.
+//
+// Over TCP each segment has a leg: those of the handshake belong to the first
+// lookup of the connection, one with parts of several messages to each of their
+// lookups. Fragments of a datagram have a leg each, too, and so has an ICMP
+// error, whose direction is that in which it travels.
 type Leg struct {
 	Response bool
 	Attempt  int // of queries: 1, 2, …; of a reply: the attempt that it follows
 	Hops     []Hop
+
+	Segment  string // of TCP: "SYN", "SYN-ACK", "data", "FIN", "RST"; "" UDP
+	Again    bool   // of TCP: it repeats an earlier segment
+	Fragment *Fragment
+	Error    *Quote // it is the way of an ICMP error
+}
+
+// Fragment is a piece of an IP datagram. The first one's leg is also that of the
+// whole datagram, where it travels in one piece.
+type Fragment struct {
+	Offset uint16 // of its payload in the datagram's, bytes
+	Last   bool
 }
 
 // Hop is what happened at one place on a packet's way, with what changed since
