@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"cmp"
-	"container/heap"
 	"net/netip"
 	"slices"
 	"time"
@@ -35,6 +34,7 @@ type Counters struct {
 	Late    uint64 // events out of order by more than Reorder
 
 	Stragglers uint64 // events of lookups that had been handed out already
+	Unasked    uint64 // TCP connections that were opened and carried no question
 }
 
 // Correlator puts events together to lookups. It has no clock: time passes by
@@ -44,21 +44,28 @@ type Correlator struct {
 	maxLookups, maxEvents           int
 	done                            func(*Lookup)
 
-	pending []*Event // not yet released, in order of time
-	now     uint64   // newest time known
-	horizon uint64   // all events up to here are released
+	pending fifo[*Event] // not yet released, in order of time
+	now     uint64       // newest time known
+	horizon uint64       // all events up to here are released
 
 	packets map[uint64]*legState
 	flows   map[flowKey]*lookupState // newest first, linked by lookupState.older
-	due     dueHeap
-	held    int // events of all open lookups
+	conns   map[flowKey]*connState   // of TCP, by each of their addresses
+	idle    fifo[appointment]        // with connections, in the order of their time
+	ending  fifo[appointment]        // with those that are being closed
+	held    int                      // events of all open lookups
 	gaps    []gap
 	count   Counters
+
+	// The open lookups, each list in the order in which their time is up: those
+	// that wait for a reply, and those that have one.
+	waiting, lingering dueList
 
 	// What belonged to lookups that were handed out lately: events that come after
 	// their time don't start new ones.
 	closed   recent[uint64]
 	answered recent[flowKey]
+	ended    recent[flowKey] // TCP connections
 }
 
 // flowKey finds the lookup of a packet: its addresses by their role, and the
@@ -66,7 +73,17 @@ type Correlator struct {
 type flowKey struct {
 	client, server netip.AddrPort
 	id             uint16
+	kind           flowKind
 }
+
+// flowKind is what a flowKey tells apart.
+type flowKind uint8
+
+const (
+	flowUDP  flowKind = iota
+	flowAny           // lookups by UDP addresses alone: id is 0
+	flowConn          // TCP connections: id is 0
+)
 
 // gap is a span of time in which events were lost.
 type gap struct{ from, to uint64 }
@@ -88,6 +105,7 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 		done:       done,
 		packets:    map[uint64]*legState{},
 		flows:      map[flowKey]*lookupState{},
+		conns:      map[flowKey]*connState{},
 	}
 }
 
@@ -95,7 +113,7 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 func (c *Correlator) Counters() Counters { return c.count }
 
 // Open returns how many lookups are open.
-func (c *Correlator) Open() int { return len(c.due) }
+func (c *Correlator) Open() int { return c.waiting.n + c.lingering.n }
 
 // Add takes an event. Events may come out of order by as much as Reorder.
 func (c *Correlator) Add(e *Event) {
@@ -103,11 +121,12 @@ func (c *Correlator) Add(e *Event) {
 	if e.Time < c.horizon {
 		c.count.Late++
 	}
-	i := len(c.pending)
-	for i > 0 && c.pending[i-1].Time > e.Time {
+	pending := c.pending.all()
+	i := len(pending)
+	for i > 0 && pending[i-1].Time > e.Time {
 		i--
 	}
-	c.pending = slices.Insert(c.pending, i, e)
+	c.pending.insert(i, e)
 	c.now = max(c.now, e.Time)
 	if c.now > c.reorder {
 		c.release(c.now - c.reorder)
@@ -142,71 +161,124 @@ func (c *Correlator) Lost(from, to uint64) {
 // are incomplete, unless what was seen says more.
 func (c *Correlator) Flush() {
 	c.release(^uint64(0))
-	for len(c.due) > 0 {
-		l := heap.Pop(&c.due).(*lookupState)
+	for l := c.next(); l != nil; l = c.next() {
 		l.cutShort = c.now < l.deadline(c)
 		c.close(l)
 	}
+	for c.idle.len() > 0 {
+		c.forget(c.idle.pop().conn)
+	}
+	c.ending = fifo[appointment]{}
 }
 
 // release hands the events up to t, in order, to the lookups.
 func (c *Correlator) release(t uint64) {
-	n := 0
-	for n < len(c.pending) && c.pending[n].Time <= t {
-		c.place(c.pending[n])
-		n++
+	for c.pending.len() > 0 && c.pending.front().Time <= t {
+		c.place(c.pending.pop())
 	}
-	c.pending = slices.Delete(c.pending, 0, n)
 	c.horizon = max(c.horizon, min(t, c.now))
 }
 
-// closeDue closes the lookups whose time is up at t.
+// next returns the open lookup whose time is up first, or nil.
+func (c *Correlator) next() *lookupState {
+	a, b := c.waiting.head, c.lingering.head
+	if a == nil || b != nil && b.due <= a.due {
+		return b
+	}
+	return a
+}
+
+// closeDue closes the lookups whose time is up at t, and forgets connections
+// that have been silent.
 func (c *Correlator) closeDue(t uint64) {
-	for len(c.due) > 0 && c.due[0].due <= t {
-		l := c.due[0]
-		if d := l.deadline(c); d > t {
-			l.due = d
-			heap.Fix(&c.due, 0)
-			continue
-		}
-		heap.Pop(&c.due)
+	for l := c.next(); l != nil && l.due <= t; l = c.next() {
 		c.close(l)
+	}
+	for _, reviews := range []*fifo[appointment]{&c.ending, &c.idle} {
+		for reviews.len() > 0 && reviews.front().due <= t {
+			c.review(reviews.pop())
+		}
 	}
 }
 
 // close takes a lookup out of all indices and hands it out.
 func (c *Correlator) close(l *lookupState) {
+	l.list.remove(l)
+	out := c.finish(l)
 	for _, leg := range l.legs {
-		c.held -= len(leg.events)
-		for _, id := range leg.packets {
-			if c.packets[id] == leg {
-				delete(c.packets, id)
-			}
-			c.closed.add(id)
-		}
+		c.letGo(leg)
 	}
 	for _, key := range l.keys {
 		c.unindex(key, l)
 		c.answered.add(key)
 	}
-	c.count.Lookups++
-	c.done(l.finish(c))
+	if l.conn != nil {
+		l.conn.drop(l)
+	}
+	if out != nil {
+		c.count.Lookups++
+		c.done(out)
+	}
+}
+
+// finish makes a Lookup of what is known of l, or nil if it was none: a
+// connection over which nobody asked anything.
+func (c *Correlator) finish(l *lookupState) *Lookup {
+	if l.conn != nil {
+		l.takeUnread()
+		if l.unasked() {
+			c.count.Unasked++
+			return nil
+		}
+	}
+	return l.finish(c)
+}
+
+// letGo gives up a lookup's hold on a leg. What nobody holds is forgotten.
+func (c *Correlator) letGo(leg *legState) {
+	if leg.holders--; leg.holders == 0 {
+		c.forgetLeg(leg)
+	}
+}
+
+// forgetLeg takes a leg out of all indices; what comes of its packets is late.
+func (c *Correlator) forgetLeg(leg *legState) {
+	leg.forgotten = true
+	c.held -= len(leg.events)
+	for _, id := range leg.packets {
+		if c.packets[id] == leg {
+			delete(c.packets, id)
+		}
+		c.closed.add(id)
+	}
 }
 
 // open starts a lookup with e.
 func (c *Correlator) open(e *Event) *lookupState {
-	for len(c.due) > 0 && (len(c.due) >= c.maxLookups || c.held >= c.maxEvents) {
+	for c.Open() > 0 && (c.Open() >= c.maxLookups || c.held >= c.maxEvents) {
 		c.evict()
 	}
-	l := &lookupState{start: e.Time, last: e.Time}
+	l := &lookupState{start: e.Time, last: e.Time, id: e.DNSID}
 	l.due = l.deadline(c)
-	heap.Push(&c.due, l)
+	c.waiting.push(l)
 	return l
+}
+
+// postpone puts l where its deadline belongs, after that has changed: later
+// than that of all others of its list.
+func (c *Correlator) postpone(l *lookupState) {
+	l.list.remove(l)
+	l.due = l.deadline(c)
+	if l.reached {
+		c.lingering.push(l)
+	} else {
+		c.waiting.push(l)
+	}
 }
 
 // evict closes the lookup that would be over first.
 func (c *Correlator) evict() {
-	l := heap.Pop(&c.due).(*lookupState)
+	l := c.next()
 	l.why = append(l.why, "closed early: too many lookups at one time")
 	c.count.Evicted++
 	c.close(l)
@@ -239,59 +311,4 @@ func (c *Correlator) unindex(key flowKey, l *lookupState) {
 			return
 		}
 	}
-}
-
-// dueHeap orders the open lookups by when to look at them next.
-type dueHeap []*lookupState
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].due < h[j].due }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].at, h[j].at = i, j
-}
-func (h *dueHeap) Push(x any) {
-	l := x.(*lookupState)
-	l.at = len(*h)
-	*h = append(*h, l)
-}
-func (h *dueHeap) Pop() any {
-	old := *h
-	l := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return l
-}
-
-// maxRecent bounds what is remembered of lookups that were handed out.
-const maxRecent = 1 << 15
-
-// recent is a set that forgets its oldest member when it is full. The zero
-// value is an empty one.
-type recent[K comparable] struct {
-	set  map[K]struct{}
-	ring []K
-	next int
-}
-
-func (r *recent[K]) has(k K) bool {
-	_, ok := r.set[k]
-	return ok
-}
-
-func (r *recent[K]) add(k K) {
-	if r.has(k) {
-		return
-	}
-	if r.set == nil {
-		r.set = make(map[K]struct{})
-	}
-	r.set[k] = struct{}{}
-	if len(r.ring) < maxRecent {
-		r.ring = append(r.ring, k)
-		return
-	}
-	delete(r.set, r.ring[r.next])
-	r.ring[r.next] = k
-	r.next = (r.next + 1) % maxRecent
 }

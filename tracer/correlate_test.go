@@ -87,7 +87,8 @@ func TestWholeLookup(t *testing.T) {
 			ID: 4711, Response: true, Name: "a.example.test.", Type: dns.TypeA, Class: 1, Records: 1,
 			Answers: []netip.Addr{answerAddr},
 		},
-		Client: webPod, Server: service, Backend: backend, NetNS: nsPod, PID: 4242, Comm: "dig", Attempts: 1,
+		Transport: TransportUDP,
+		Client:    webPod, Server: service, Backend: backend, NetNS: nsPod, PID: 4242, Comm: "dig", Attempts: 1,
 		Outcome: OutcomeAnswered,
 	}, l, compareAddrs); diff != "" {
 		t.Errorf("lookup (-want +got):\n%s", diff)

@@ -9,13 +9,22 @@ import (
 
 // hopBuilder turns one packet's events, in order of time, into hops.
 type hopBuilder struct {
-	response bool
-	hops     []Hop
-	entered  []uint32 // namespaces that it came into by a device
+	ofDst, ofSrc ChangeKind // what a rewrite of its destination is, and of its source
+	hops         []Hop
+	entered      []uint32 // namespaces that it came into by a device
 }
 
-func buildHops(events []*Event, response bool) []Hop {
-	b := &hopBuilder{response: response, hops: make([]Hop, 0, len(events))}
+func buildHops(leg *legState) []Hop {
+	events := leg.events
+	b := &hopBuilder{ofDst: ChangeDNAT, ofSrc: ChangeSNAT, hops: make([]Hop, 0, len(events))}
+	switch {
+	case leg.quote == nil && leg.response:
+		b.ofDst, b.ofSrc = ChangeUnSNAT, ChangeUnDNAT
+	case leg.quote != nil && leg.response: // the query that it quotes becomes again what it was
+		b.ofDst, b.ofSrc = ChangeUnDNAT, ChangeUnSNAT
+	case leg.quote != nil:
+		b.ofDst, b.ofSrc = ChangeSNAT, ChangeDNAT
+	}
 	for i, e := range events {
 		if e.Probe == ProbeNATManip && e.Step {
 			continue // it was called, and changed nothing
@@ -230,18 +239,10 @@ func (b *hopBuilder) change(last *Hop, e *Event) *Change {
 		c = &Change{Kind: ChangeDecap, Tunnel: last.Tunnel}
 	}
 	if last.Dst != e.Dst {
-		kind := ChangeDNAT
-		if b.response {
-			kind = ChangeUnSNAT
-		}
-		c = both(c, b.nat(kind, last.Dst, e.Dst, e))
+		c = both(c, b.nat(b.ofDst, last.Dst, e.Dst, e))
 	}
 	if last.Src != e.Src {
-		kind := ChangeSNAT
-		if b.response {
-			kind = ChangeUnDNAT
-		}
-		c = both(c, b.nat(kind, last.Src, e.Src, e))
+		c = both(c, b.nat(b.ofSrc, last.Src, e.Src, e))
 	}
 	return c
 }

@@ -124,7 +124,7 @@ func TestBuildHops(t *testing.T) {
 			s.blind = tt.blind
 			p := s.ask()
 			tt.way(p)
-			if diff := cmp.Diff(tt.want, hopsOf(Leg{Hops: buildHops(s.events, false)})); diff != "" {
+			if diff := cmp.Diff(tt.want, hopsOf(Leg{Hops: buildHops(&legState{events: s.events})})); diff != "" {
 				t.Errorf("hops (-want +got):\n%s", diff)
 			}
 		})
@@ -146,7 +146,7 @@ func TestBuildHopsOfReply(t *testing.T) {
 		"tc-ingress node-a/eth0 un-snat 192.0.2.1:40001>10.244.1.10:41522 at PREROUTING (inferred) by conntrack",
 		"tx node-a/veth1 un-dnat 10.244.2.53:53>10.96.0.10:53 at POSTROUTING (inferred) by conntrack",
 	}
-	if diff := cmp.Diff(want, hopsOf(Leg{Hops: buildHops(s.events, true)})); diff != "" {
+	if diff := cmp.Diff(want, hopsOf(Leg{Hops: buildHops(&legState{events: s.events, response: true})})); diff != "" {
 		t.Errorf("hops (-want +got):\n%s", diff)
 	}
 }

@@ -195,5 +195,9 @@ type Drop struct {
 
 // leg returns the events' way as hops; see buildHops.
 func (l *legState) leg() Leg {
-	return Leg{Response: l.response, Attempt: l.attempt, Hops: buildHops(l.events, l.response)}
+	leg := Leg{Response: l.response, Attempt: l.attempt, Fragment: l.fragment, Error: l.quote, Hops: buildHops(l)}
+	if l.tcp != nil {
+		leg.Segment, leg.Again = l.tcp.kind, l.tcp.again
+	}
+	return leg
 }

@@ -19,7 +19,10 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 			return 0
 		})
 	}
-	out := &Lookup{Start: l.start, End: l.last, DNSID: l.legs[0].events[0].DNSID, Why: l.why}
+	out := &Lookup{Start: l.start, End: l.last, DNSID: l.id, Transport: TransportUDP, Why: l.why}
+	if l.conn != nil {
+		out.Transport = TransportTCP
+	}
 	out.Client, out.Server, _ = l.asked()
 	if first := l.first(); first != nil && (first.Local || first.Hook == HookOutput) {
 		out.NetNS = first.NetNS
@@ -28,15 +31,12 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 	l.setPeers(out)
 	for _, leg := range l.legs {
 		out.Legs = append(out.Legs, leg.leg())
-		if !leg.response {
+		if l.transmits(leg) {
 			out.Attempts++
 		}
 	}
-	for _, g := range c.gaps {
-		if g.from <= l.last && g.to >= l.start || !l.reached && g.to >= l.start && g.from <= l.deadline(c) {
-			out.Why = append(out.Why, "events were lost while it was under way")
-			break
-		}
+	if c.lossDuring(l) {
+		out.Why = append(out.Why, "events were lost while it was under way")
 	}
 	if l.cut {
 		out.Why = append(out.Why, "it had more events than are kept of one lookup")
@@ -46,10 +46,38 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 	return out
 }
 
+// lossDuring reports whether events were lost while l was under way, or while a
+// reply to it was still to come.
+func (c *Correlator) lossDuring(l *lookupState) bool {
+	return slices.ContainsFunc(c.gaps, func(g gap) bool {
+		return g.from <= l.last && g.to >= l.start || !l.reached && g.to >= l.start && g.from <= l.deadline(c)
+	})
+}
+
+// transmits reports whether a leg is a transmission of the query: over TCP of its
+// first bytes, and, if there are none, of the SYN.
+func (l *lookupState) transmits(leg *legState) bool {
+	switch {
+	case !leg.isQuery() || leg.fragment != nil:
+		return false
+	case leg.tcp == nil:
+		return true
+	case l.request == nil:
+		return leg.tcp.kind == "SYN"
+	}
+	return leg.tcp.kind == "data" && int32(leg.tcp.seq-l.request.start) <= 0
+}
+
 func (l *lookupState) setMessages(out *Lookup) {
+	if l.answer != nil {
+		out.Reply = l.answer.message
+	}
+	if l.request != nil {
+		out.Question = l.request.message
+	}
 	for _, leg := range l.legs {
 		switch {
-		case leg.message == nil:
+		case leg.message == nil || leg.quote != nil:
 		case !leg.response && (out.Question == nil || out.Question.Response):
 			out.Question = leg.message
 		case leg.response && out.Reply == nil:
@@ -68,6 +96,9 @@ func (l *lookupState) setMessages(out *Lookup) {
 // server that the query reached in the end.
 func (l *lookupState) setPeers(out *Lookup) {
 	for _, leg := range l.legs {
+		if leg.quote != nil {
+			continue
+		}
 		if leg.response {
 			if out.Client == (netip.AddrPort{}) { // no query was seen
 				last := leg.events[len(leg.events)-1]
@@ -81,6 +112,9 @@ func (l *lookupState) setPeers(out *Lookup) {
 		}
 	}
 	for _, leg := range l.legs {
+		if leg.quote != nil {
+			continue
+		}
 		for _, e := range leg.events {
 			read := e.Probe == ProbeRead || e.Probe == ProbeUDPConsume || e.Freed != nil && readers[e.Freed.Function]
 			sent := e.Probe == ProbeNetDevQueue || e.Probe == ProbeIPSendSkb || e.Probe == ProbeIP6SendSkb
@@ -95,30 +129,40 @@ func (l *lookupState) setPeers(out *Lookup) {
 // judge sets the outcome from what was seen. Only the absence of a reply needs
 // completeness to mean anything: a reply or a drop that was seen was there.
 func (l *lookupState) judge(out *Lookup) {
-	var reply, query *legState
-	for _, leg := range l.legs {
-		if leg.response {
-			if reply == nil || !l.endsWell(reply) {
-				reply = leg
-			}
-		} else {
-			query = leg
-		}
-	}
+	reply, query := l.lastLegs()
 	switch {
 	case query == nil:
 		out.Outcome, out.Detail = OutcomeIncomplete, "its query was not seen"
 		out.Why = append(out.Why, "its query was not seen")
-	case reply != nil && l.judgeReply(out, reply):
-	case l.judgeQueries(out):
+	case l.conn != nil && l.judgeStream(out):
+	case l.conn == nil && reply != nil && l.judgeReply(out, reply):
+	case l.conn == nil && l.judgeQueries(out):
+	case l.judgeQuotes(out):
 	case l.cutShort:
 		out.Outcome, out.Detail = OutcomeIncomplete, "the trace ended before its time was up"
 		out.Why = append(out.Why, "the trace ended before its time was up")
 	case len(out.Why) > 0:
 		out.Outcome, out.Detail = OutcomeIncomplete, "no reply was seen, but events were lost"
+	case l.conn != nil:
+		out.Outcome, out.Detail = OutcomeLost, l.streamDetail()
 	default:
-		out.Outcome, out.Detail = OutcomeLost, lostDetail(query, reply)
+		out.Outcome, out.Detail = OutcomeLost, l.lostDetail(query, reply)
 	}
+}
+
+// lastLegs returns the last query, and the first reply that came to its end, else
+// the last; nil if there was none.
+func (l *lookupState) lastLegs() (reply, query *legState) {
+	for _, leg := range l.legs {
+		switch {
+		case leg.quote != nil || leg.fragment != nil:
+		case !leg.response:
+			query = leg
+		case reply == nil || !l.endsWell(reply):
+			reply = leg
+		}
+	}
+	return reply, query
 }
 
 // endsWell reports whether a reply's leg ends at the client.
@@ -126,29 +170,56 @@ func (l *lookupState) endsWell(leg *legState) bool {
 	return slices.ContainsFunc(leg.events, l.isHome) && leg.fate() == nil
 }
 
+// foreign reports whether e shows a reply at the client, from a source that it has not asked.
+func (l *lookupState) foreign(e *Event) bool {
+	client, server, netns := l.asked()
+	return netns != 0 && e.NetNS == netns && e.Dst == client && e.Src != server
+}
+
 // judgeReply judges by the reply, if it says anything.
 func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
-	client, server, netns := l.asked()
-	foreign := func(e *Event) bool { return e.NetNS == netns && e.Dst == client && e.Src != server }
-	if fate := reply.fate(); fate != nil {
-		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, "the reply: "+describe(fate), fate.NetNS
-		if foreign(fate) && noSocket(fate) {
+	inPieces := l.inPieces(reply)
+	if inPieces && l.reached { // a fragment's end is not the datagram's
+		out.Outcome, out.Latency = OutcomeAnswered, l.arrived-l.start
+		return true
+	}
+	_, server, _ := l.asked()
+	if fate, what := l.replyFate(reply); fate != nil {
+		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+describe(fate), fate.NetNS
+		if l.foreign(fate) && noSocket(fate) {
 			out.Outcome, out.Detail, out.FateNetNS = OutcomeUnexpectedSource, unexpected(fate, server), 0
 		}
 		return true
 	}
-	if at := l.arrival(reply); at != 0 {
+	if at := l.arrival(reply); at != 0 && !inPieces {
 		out.Outcome, out.Latency = OutcomeAnswered, at-l.start
 		return true
 	}
 	// A source that is wrong on arrival may be translated still (INPUT), but not once a process has read it.
 	for i, e := range reply.events {
-		if read, _ := readAt(reply.events, i); read && foreign(e) {
+		if read, _ := readAt(reply.events, i); read && l.foreign(e) {
 			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(e, server)
 			return true
 		}
 	}
 	return false
+}
+
+// replyFate returns the event that ended a reply, or one of its fragments, or nil,
+// and which of them that was.
+func (l *lookupState) replyFate(reply *legState) (fate *Event, what string) {
+	if fate := reply.fate(); fate != nil {
+		return fate, "the reply"
+	}
+	for _, leg := range l.legs {
+		if leg.fragment == nil || !leg.isPiece(true, reply.events[0].IPID) {
+			continue
+		}
+		if fate := leg.fate(); fate != nil {
+			return fate, fmt.Sprintf("the reply's fragment at offset %d", leg.fragment.Offset)
+		}
+	}
+	return nil, ""
 }
 
 // noSocket reports whether a packet was dropped since no socket wanted it: it
@@ -159,10 +230,13 @@ func noSocket(e *Event) bool {
 	case "NO_SOCKET":
 		return true
 	case "", "NOT_SPECIFIED":
-		return e.Freed.Function == "__udp4_lib_rcv" || e.Freed.Function == "__udp6_lib_rcv"
+		return noSocketIn[e.Freed.Function]
 	}
 	return false
 }
+
+// noSocketIn are the functions that free, without a reason, what no socket wants.
+var noSocketIn = map[string]bool{"__udp4_lib_rcv": true, "__udp6_lib_rcv": true, "tcp_v4_rcv": true, "tcp_v6_rcv": true}
 
 func unexpected(e *Event, server netip.AddrPort) string {
 	return fmt.Sprintf("the reply came from %v, the client had asked %v", e.Src, server)
@@ -187,11 +261,11 @@ func (l *lookupState) arrival(reply *legState) (at uint64) {
 func (l *lookupState) judgeQueries(out *Lookup) bool {
 	for i := len(l.legs) - 1; i >= 0; i-- {
 		leg := l.legs[i]
-		if leg.response {
+		if !leg.isQuery() {
 			continue
 		}
 		if e := leg.rejection(); e != nil {
-			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+icmpName(e.ICMP), e.NetNS
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS
 			return true
 		}
 		if fate := leg.fate(); fate != nil {
@@ -247,28 +321,6 @@ func (l *legState) rejection() *Event {
 	return nil
 }
 
-// RFC 792, RFC 1191.
-const (
-	icmpUnreachable  = 3
-	icmpFragNeeded   = 4
-	icmpTimeExceeded = 11
-)
-
-func icmpName(i *ICMP) string {
-	names := map[ICMP]string{
-		{3, 0}: "network unreachable", {3, 1}: "host unreachable", {3, 2}: "protocol unreachable",
-		{3, 3}: "port unreachable", {3, 4}: "fragmentation needed", {3, 9}: "network prohibited",
-		{3, 10}: "host prohibited", {3, 13}: "administratively prohibited",
-		{11, 0}: "time to live exceeded", {11, 1}: "fragment reassembly time exceeded",
-	}
-	if name, ok := names[*i]; ok {
-		return name
-	}
-	return fmt.Sprintf("type %d code %d", i.Type, i.Code)
-}
-
-func (i *ICMP) String() string { return icmpName(i) }
-
 // describe says in one phrase how a packet ended.
 func describe(e *Event) string {
 	d := dropOf(e)
@@ -280,7 +332,10 @@ func describe(e *Event) string {
 }
 
 // lostDetail says how far the packets of a lost lookup came.
-func lostDetail(query, reply *legState) string {
+func (l *lookupState) lostDetail(query, reply *legState) string {
+	if detail := l.fragmentDetail(); detail != "" {
+		return detail
+	}
 	if reply != nil {
 		return "a reply was on its way and did not arrive"
 	}

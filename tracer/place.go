@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"container/heap"
 	"net/netip"
 	"slices"
 )
@@ -12,35 +11,54 @@ type lookupState struct {
 	keys     []flowKey
 	older    []*lookupState // by keys: the next older lookup of the same flow
 	question *Message       // of the first query seen
+	id       uint16         // DNS ID
 	start    uint64
 	last     uint64 // newest event
 	sent     uint64 // start of the newest query leg
-	due      uint64 // when to look at it next
-	at       int    // its place in Correlator.due
 	reached  bool   // a reply reached the client
 	arrived  uint64 // when it was first seen to
 	cut      bool   // events beyond the bounds were thrown away
 	cutShort bool   // the trace ended before its time was up
 	why      []string
+
+	// Over TCP.
+	conn    *connState  // nil: UDP
+	request *tcpMessage // its query; nil as long as there is but a handshake
+	answer  *tcpMessage
+
+	// Its place among the lookups that wait for the same thing.
+	list       *dueList
+	prev, next *lookupState
+	due        uint64 // when its time is up
 }
 
 // legState is a packet on its way.
 type legState struct {
-	lookup   *lookupState
-	response bool
-	attempt  int
-	packets  []uint64
-	events   []*Event
-	message  *Message
-	read     bool // what follows of the same content is another packet
+	lookups   []*lookupState // whose it is: one, over TCP none as yet, or several
+	holders   int            // lookups that are open
+	forgotten bool
+	response  bool
+	attempt   int
+	packets   []uint64
+	events    []*Event
+	message   *Message
+	read      bool // what follows of the same content is another packet
+
+	fragment *Fragment // nil: the first, or all, of a datagram
+	quote    *Quote    // it is an ICMP error
+	tcp      *segment
 }
 
 // flowOf returns the key of a packet: the client is where queries come from.
 func flowOf(e *Event, f Flow) flowKey {
+	key := flowKey{client: f.Src, server: f.Dst, id: e.DNSID}
 	if e.Response {
-		return flowKey{client: f.Dst, server: f.Src, id: e.DNSID}
+		key.client, key.server = f.Dst, f.Src
 	}
-	return flowKey{client: f.Src, server: f.Dst, id: e.DNSID}
+	if e.TCP != nil {
+		key.id, key.kind = 0, flowConn
+	}
+	return key
 }
 
 func (l *lookupState) olderBy(key flowKey) *lookupState {
@@ -64,14 +82,43 @@ func (c *Correlator) place(e *Event) {
 		}
 		e = leg.whole(e)
 	}
-	if e.Packet == 0 || leg == nil || leg.response != e.Response || leg.again(e) {
-		message := messageOf(e)
-		leg = c.find(e, message)
-		if leg == nil {
+	if e.Packet == 0 || leg == nil || !leg.carries(e) || leg.again(e) {
+		if leg = c.find(e); leg == nil {
 			return // the end of a packet that was never on its way, or one too many
 		}
 	}
 	c.extend(leg, e)
+}
+
+// find returns the leg for a packet that is not known by its identity.
+func (c *Correlator) find(e *Event) *legState {
+	switch {
+	case e.Quote != nil:
+		return c.findQuote(e)
+	case e.TCP != nil:
+		return c.findSegment(e)
+	case e.FragOffset > 0:
+		return c.findFragment(e)
+	}
+	return c.findDatagram(e, messageOf(e))
+}
+
+// carries reports whether e may be the leg's packet by what it is.
+func (l *legState) carries(e *Event) bool {
+	switch {
+	case (l.quote != nil) != (e.Quote != nil) || (l.tcp != nil) != (e.TCP != nil && e.Quote == nil):
+		return false
+	case l.quote != nil:
+		q := e.Quote // NAT may translate one of its addresses on the way
+		return l.quote.Type == q.Type && l.quote.Code == q.Code && (l.quote.From == q.From || l.quote.To == q.To)
+	case l.response != e.Response:
+		return false
+	case l.tcp != nil:
+		return l.tcp.is(e.TCP)
+	case l.fragment != nil:
+		return l.fragment.Offset == e.FragOffset
+	}
+	return e.FragOffset == 0
 }
 
 // whole returns a copy of a step with what it shares with the event before it.
@@ -89,6 +136,7 @@ func (l *legState) whole(e *Event) *Event {
 	w.DNSID, w.DNSFlags, w.DNSLen, w.Response, w.Local = last.DNSID, last.DNSFlags, last.DNSLen, last.Response, last.Local
 	w.Checksum = last.Checksum
 	w.Checksum.Summed = e.Checksum.Summed
+	w.TCP, w.Quote, w.Fragment, w.FragOffset, w.FragLast = last.TCP, last.Quote, last.Fragment, last.FragOffset, last.FragLast
 	return &w
 }
 
@@ -103,8 +151,8 @@ func messageOf(e *Event) *Message {
 	return ParseMessage(e.Captured[e.DNSOffset:], int(e.DNSLen))
 }
 
-// find returns the leg for a packet that is not known by its identity.
-func (c *Correlator) find(e *Event, m *Message) *legState {
+// findDatagram is find for a DNS message over UDP, or the fragment that begins it.
+func (c *Correlator) findDatagram(e *Event, m *Message) *legState {
 	var l *lookupState
 	for _, key := range keysOf(e) {
 		if l = c.match(key, m); l != nil {
@@ -144,7 +192,9 @@ func keysOf(e *Event) []flowKey {
 		return keys
 	}
 	for _, f := range []Flow{e.CT.Orig, {Src: e.CT.Reply.Dst, Dst: e.CT.Reply.Src}} {
-		keys = append(keys, flowKey{client: f.Src, server: f.Dst, id: e.DNSID})
+		key := flowOf(e, f)
+		key.client, key.server = f.Src, f.Dst // the original direction is the query's
+		keys = append(keys, key)
 	}
 	return keys
 }
@@ -175,12 +225,16 @@ func (l *lookupState) asks(m *Message) bool {
 func (l *lookupState) continued(e *Event) *legState {
 	for i := len(l.legs) - 1; i >= 0; i-- {
 		leg := l.legs[i]
-		if leg.response == e.Response && leg.events[0].IPID == e.IPID &&
-			(e.Freed != nil || !leg.read && !leg.again(e)) {
+		if leg.continues(e) && (e.Freed != nil || !leg.read && !leg.again(e)) {
 			return leg
 		}
 	}
 	return nil
+}
+
+// continues reports whether e may go on where the leg is, by content.
+func (l *legState) continues(e *Event) bool {
+	return l.carries(e) && len(l.events) > 0 && l.events[0].IPID == e.IPID
 }
 
 // again reports whether e is where the leg has been before, with the same hop
@@ -204,59 +258,116 @@ func (l *legState) again(e *Event) bool {
 
 // newLeg starts a leg with e, or returns nil if the lookup has too many.
 func (c *Correlator) newLeg(l *lookupState, e *Event, m *Message) *legState {
-	if len(l.legs) >= maxLegs {
-		l.cut = true
-		c.count.Cut++
-		return nil
+	leg := &legState{response: e.Response, message: m}
+	if e.FragOffset > 0 {
+		leg.fragment = &Fragment{Offset: e.FragOffset, Last: e.FragLast}
 	}
-	leg := &legState{lookup: l, response: e.Response, message: m}
 	for _, other := range l.legs {
-		if !other.response {
+		if !other.response && other.quote == nil {
 			leg.attempt = max(leg.attempt, other.attempt)
 		}
 	}
-	if !e.Response {
+	if !e.Response && leg.fragment == nil {
 		leg.attempt++
+	}
+	if !c.hold(l, leg) {
+		return nil
+	}
+	if !e.Response && leg.fragment == nil {
 		l.sent = e.Time
+		c.postpone(l)
+	}
+	return leg
+}
+
+// hold gives a leg to a lookup. It returns false if that has too many.
+func (c *Correlator) hold(l *lookupState, leg *legState) bool {
+	if len(l.legs) >= maxLegs {
+		l.cut = true
+		c.count.Cut++
+		return false
 	}
 	l.legs = append(l.legs, leg)
-	return leg
+	leg.lookups = append(leg.lookups, l)
+	leg.holders++
+	return true
 }
 
 // extend adds e to a leg, and learns from it what finds the packets to come.
 func (c *Correlator) extend(leg *legState, e *Event) {
-	l := leg.lookup
-	l.start, l.last = min(l.start, e.Time), max(l.last, e.Time)
+	for _, l := range leg.lookups {
+		l.start, l.last = min(l.start, e.Time), max(l.last, e.Time)
+	}
 	if e.Packet != 0 && !slices.Contains(leg.packets, e.Packet) {
 		leg.packets = append(leg.packets, e.Packet)
 		c.packets[e.Packet] = leg
 	}
 	if len(leg.events) >= maxLegEvents {
-		l.cut = true
+		for _, l := range leg.lookups {
+			l.cut = true
+		}
 		c.count.Cut++
 		return
 	}
-	if n := len(leg.events); n == 0 || leg.events[n-1].Src != e.Src || leg.events[n-1].Dst != e.Dst || e.CT != nil {
-		for _, key := range keysOf(e) {
-			c.index(key, l)
-		}
+	if n := len(leg.events); leg.quote == nil && (n == 0 || leg.events[n-1].Src != e.Src || leg.events[n-1].Dst != e.Dst || e.CT != nil) {
+		c.learn(leg, e)
 	}
 	leg.events = append(leg.events, e)
 	c.held++
-	if leg.message == nil {
-		leg.message = messageOf(e)
+	if leg.quote != nil {
+		return
 	}
-	if !leg.response && l.question == nil {
-		l.question = leg.message
+	if leg.tcp != nil {
+		c.readSegment(leg, e)
+	} else {
+		c.readDatagram(leg, e)
 	}
 	if read, _ := readAt(leg.events, len(leg.events)-1); read {
 		leg.read = true
 	}
-	if leg.response && !l.reached && l.isHome(e) {
-		l.reached, l.arrived = true, e.Time
-		l.due = l.deadline(c)
-		heap.Fix(&c.due, l.at)
+	for _, l := range leg.lookups {
+		if leg.response && !l.reached && l.isHome(e) && l.wholeAt(leg, e) {
+			l.reached, l.arrived = true, e.Time
+			c.postpone(l)
+		}
 	}
+}
+
+// learn makes the lookups of a leg, or its connection, findable by the addresses of e.
+func (c *Correlator) learn(leg *legState, e *Event) {
+	for _, key := range keysOf(e) {
+		if leg.tcp != nil {
+			c.indexConn(key, leg.tcp.conn)
+			continue
+		}
+		for _, l := range leg.lookups {
+			c.index(key, l)
+			key.id, key.kind = 0, flowAny
+			c.index(key, l)
+		}
+	}
+}
+
+// readDatagram takes in what e says of the message.
+func (c *Correlator) readDatagram(leg *legState, e *Event) {
+	if leg.message == nil && leg.fragment == nil {
+		leg.message = messageOf(e)
+	}
+	l := leg.lookups[0]
+	if !leg.response && l.question == nil {
+		l.question = leg.message
+	}
+}
+
+// wholeAt reports whether, with e, all of a reply has come as far as e.
+func (l *lookupState) wholeAt(leg *legState, e *Event) bool {
+	switch {
+	case leg.tcp != nil:
+		return l.answer != nil && l.answer.done && l.answer.isHome(l)
+	case e.Fragment:
+		return e.Probe == ProbeSkDataReady || l.assembled(e.IPID)
+	}
+	return true
 }
 
 // asked returns the addresses that the client used, and the namespace where the
@@ -283,12 +394,18 @@ func (e *Event) sent() Flow {
 // first returns the first event of the first query, or nil.
 func (l *lookupState) first() *Event {
 	for _, leg := range l.legs {
-		if !leg.response {
+		if leg.isQuery() && len(leg.events) > 0 {
 			return leg.events[0]
 		}
 	}
 	return nil
 }
+
+// isQuery reports whether the leg is that of a packet from the client.
+func (l *legState) isQuery() bool { return !l.response && l.quote == nil }
+
+// isReply reports whether the leg is that of a packet from the server.
+func (l *legState) isReply() bool { return l.response && l.quote == nil }
 
 // isHome reports whether a reply's event shows it where the query was first
 // seen, with the addresses that the client expects.

@@ -94,6 +94,11 @@ type packet struct {
 	hook     Hook
 	left     bool
 	fresh    bool // the next event has a capture
+	tcp      *TCP
+	offset   uint16 // of a fragment
+	piece    bool   // it is a fragment
+	last     bool   // of its datagram
+	quote    *Quote
 }
 
 // ipHeaders is the length of what precedes the DNS message in captures: IPv4, UDP.
@@ -152,8 +157,11 @@ func (p *packet) see(probe Probe, at place, more ...func(*Event)) *packet {
 		Time: p.s.now, Packet: p.id, Probe: probe, NetNS: at.ns, Ifindex: at.index, Dev: at.dev,
 		Src: p.src, Dst: p.dst, Len: uint32(ipHeaders + len(p.message)), TTL: p.ttl, IPID: p.ipid,
 		Tunnel: p.tunnel, CT: p.ct, Hook: p.hook, HookLeft: p.hook != "" && p.left,
-		DNSID: be16(p.message, 0), DNSFlags: be16(p.message, 2), DNSLen: uint16(len(p.message)), Response: p.response,
-		Local: p.sender == at.ns,
+		DNSLen: uint16(len(p.message)), Response: p.response,
+		Local: p.sender == at.ns, TCP: p.tcp, Quote: p.quote, Fragment: p.piece, FragOffset: p.offset, FragLast: p.last,
+	}
+	if p.tcp == nil {
+		e.DNSID, e.DNSFlags = be16(p.message, 0), be16(p.message, 2)
 	}
 	if p.fresh {
 		e.Captured, e.DNSOffset = append(make([]byte, ipHeaders), p.message...), ipHeaders
@@ -325,7 +333,7 @@ func correlate(t *testing.T, opts CorrelatorOptions, events []*Event) []*Lookup 
 		c.Add(e)
 		last = max(last, e.Time)
 	}
-	c.Advance(last + uint64(time.Minute))
+	c.Advance(last + uint64(time.Hour))
 	n := len(done)
 	c.Flush()
 	if len(done) != n {
@@ -338,9 +346,12 @@ func correlate(t *testing.T, opts CorrelatorOptions, events []*Event) []*Lookup 
 // wantEmpty fails the test if c still knows anything of a lookup.
 func wantEmpty(t *testing.T, c *Correlator) {
 	t.Helper()
-	if len(c.pending) > 0 || len(c.packets) > 0 || len(c.flows) > 0 || len(c.due) > 0 || c.held != 0 {
+	if c.pending.len() > 0 || len(c.packets) > 0 || len(c.flows) > 0 || c.Open() > 0 || c.held != 0 {
 		t.Errorf("left behind: %d pending events, %d packets, %d flows, %d lookups, %d held events",
-			len(c.pending), len(c.packets), len(c.flows), len(c.due), c.held)
+			c.pending.len(), len(c.packets), len(c.flows), c.Open(), c.held)
+	}
+	if len(c.conns) > 0 || c.idle.len() > 0 || c.ending.len() > 0 {
+		t.Errorf("left behind: %d connections, to be looked at %d and %d times", len(c.conns), c.idle.len(), c.ending.len())
 	}
 }
 

@@ -1,0 +1,188 @@
+package tracer
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// takeUnread gives a lookup that has no answer what its connection has carried
+// besides and nobody could read: it may have been the answer.
+func (l *lookupState) takeUnread() {
+	if l.reached {
+		return
+	}
+	unread := false
+	for _, leg := range l.conn.legs {
+		if leg.holders == 0 && !leg.forgotten && (l.request == nil || leg.response) && len(leg.events) > 0 {
+			unread = true
+			if len(l.legs) < maxLegs {
+				l.legs = append(l.legs, leg)
+				leg.lookups = append(leg.lookups, l)
+				leg.holders++
+			}
+			l.last = max(l.last, leg.events[len(leg.events)-1].Time)
+		}
+	}
+	if unread {
+		l.why = append(l.why, "not all that the connection carried could be read")
+	}
+}
+
+// unasked reports whether a lookup is none: a connection that was opened, and
+// over which nobody asked anything, as health checks do.
+func (l *lookupState) unasked() bool {
+	return l.request == nil && len(l.why) == 0 && l.connected()
+}
+
+// connected reports whether the handshake was done, as far as the client knows.
+func (l *lookupState) connected() bool {
+	return slices.ContainsFunc(l.legs, func(leg *legState) bool {
+		return leg.isReply() && leg.tcp.kind == "SYN-ACK" && slices.ContainsFunc(leg.events, l.isHome)
+	})
+}
+
+// judgeStream judges a lookup over TCP by what was seen of it, if that says anything.
+func (l *lookupState) judgeStream(out *Lookup) bool {
+	_, server, _ := l.asked()
+	if l.reached && l.answer.survives(l) {
+		out.Outcome, out.Latency = OutcomeAnswered, l.arrived-l.start
+		return true
+	}
+	for _, leg := range l.legs {
+		if fate := leg.fate(); leg.isReply() && fate != nil && l.foreign(fate) && noSocket(fate) {
+			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(fate, server)
+			return true
+		}
+	}
+	if reset := l.reset(); reset != nil {
+		first := reset.events[0]
+		out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, fmt.Sprintf("TCP reset by %v", first.Src), first.NetNS
+		return true
+	}
+	if l.judgeSegments(out) {
+		return true
+	}
+	if closed := l.closing(true); closed != nil && l.request != nil && len(l.why) == 0 {
+		out.Outcome, out.Detail = OutcomeRejected, "the server closed the connection without an answer"
+		return true
+	}
+	return false
+}
+
+// survives reports whether all of an answer has reached the client by segments
+// that were not dropped there.
+func (m *tcpMessage) survives(l *lookupState) bool {
+	kept := *m
+	kept.legs = slices.DeleteFunc(slices.Clone(m.legs), func(leg *legState) bool { return leg.segmentFate() != nil })
+	return kept.isHome(l)
+}
+
+// reset returns the leg of the server's RST, if that is what ended the
+// connection, or nil.
+func (l *lookupState) reset() *legState {
+	end := l.closing(false)
+	if end != nil && end.response && end.tcp.kind == "RST" {
+		return end
+	}
+	return nil
+}
+
+// closing returns the leg that began to end the connection: a FIN or a RST, by
+// whomever; with byServer nil if it was not a FIN of the server.
+func (l *lookupState) closing(byServer bool) *legState {
+	var first *legState
+	for _, leg := range l.legs {
+		if leg.quote != nil || !slices.ContainsFunc(leg.events, func(e *Event) bool { return e.TCP.FIN || e.TCP.RST }) {
+			continue
+		}
+		if first == nil || leg.events[0].Time < first.events[0].Time {
+			first = leg
+		}
+	}
+	if first != nil && byServer && (!first.response || first.tcp.kind == "RST") {
+		return nil
+	}
+	return first
+}
+
+// judgeSegments judges by the newest segment whose end was seen, of those that
+// the lookup was waiting for: without a question those of the handshake.
+func (l *lookupState) judgeSegments(out *Lookup) bool {
+	for _, leg := range slices.Backward(l.legs) {
+		if leg.quote != nil || (leg.tcp.kind == "data") != (l.request != nil) || leg.tcp.kind == "FIN" || leg.tcp.kind == "RST" {
+			continue
+		}
+		what := "the " + leg.tcp.kind
+		switch {
+		case leg.tcp.kind == "data" && leg.response:
+			what = "the reply"
+		case leg.tcp.kind == "data":
+			what = "the query"
+		}
+		if e := leg.rejection(); e != nil && !leg.response {
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS
+			return true
+		}
+		if fate := leg.segmentFate(); fate != nil {
+			out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+describe(fate), fate.NetNS
+			return true
+		}
+	}
+	return false
+}
+
+// segmentFate is fate for a segment: one that TCP had, and threw away as it had
+// its bytes already, has arrived.
+func (l *legState) segmentFate() *Event {
+	fate := l.fate()
+	if fate != nil && arrivedAtTCP[fate.Freed.Reason] {
+		return nil
+	}
+	return fate
+}
+
+// arrivedAtTCP are the reasons (include/net/dropreason-core.h) for which TCP
+// throws a segment away whose bytes it has, or does not need any more.
+var arrivedAtTCP = map[string]bool{
+	"TCP_OLD_DATA": true, "TCP_OLD_ACK": true, "TCP_OLD_SEQUENCE": true, "TCP_OFOMERGE": true, "TCP_ACK_UNSENT_DATA": true,
+	"TCP_RESET": true, "TCP_FASTOPEN": true, "TCP_FLAGS": true,
+}
+
+// streamDetail says how far a lookup over TCP came that got no answer.
+func (l *lookupState) streamDetail() string {
+	syns := 0
+	for _, leg := range l.legs {
+		if leg.isQuery() && leg.tcp.kind == "SYN" {
+			syns++
+		}
+	}
+	switch {
+	case l.request == nil && l.synAck() != nil:
+		return "a SYN-ACK was on its way and did not arrive"
+	case l.request == nil:
+		return fmt.Sprintf("SYN sent %s, no SYN-ACK was seen", times(syns))
+	case l.answer != nil:
+		return "a reply was on its way and did not arrive"
+	}
+	if end := l.closing(false); end != nil && !end.response {
+		return fmt.Sprintf("the client closed the connection without an answer after %v", time.Duration(end.events[0].Time-l.sent).Round(time.Millisecond))
+	}
+	return "connected, and no reply was seen"
+}
+
+func (l *lookupState) synAck() *legState {
+	for _, leg := range l.legs {
+		if leg.isReply() && leg.tcp.kind == "SYN-ACK" {
+			return leg
+		}
+	}
+	return nil
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}

@@ -1,0 +1,280 @@
+package tracer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/miekg/dns"
+)
+
+// stream is a TCP connection of a scene, from the pod to the service.
+type stream struct {
+	s              *scene
+	client, server uint32 // next sequence numbers
+	addr           netip.AddrPort
+	to             netip.AddrPort
+}
+
+func (s *scene) stream() *stream {
+	return &stream{s: s, client: 1000, server: 4294967290, addr: webPod, to: service}
+}
+
+// fromClient is a segment of the client, that has not left it yet.
+func (st *stream) fromClient(t TCP, payload []byte) *packet {
+	number := st.s.id()
+	t.Seq, t.Len = st.client, uint16(len(payload))
+	st.client += uint32(len(payload))
+	if t.SYN || t.FIN {
+		st.client++
+	}
+	return &packet{s: st.s, id: number, src: st.addr, dst: st.to, ipid: uint16(1000 + number), ttl: 64, message: payload, fresh: true, tcp: &t}
+}
+
+// fromServer is a segment of the server, with its own address.
+func (st *stream) fromServer(t TCP, payload []byte) *packet {
+	number := st.s.id()
+	t.Seq, t.Len, t.ACK = st.server, uint16(len(payload)), true
+	st.server += uint32(len(payload))
+	if t.SYN || t.FIN {
+		st.server++
+	}
+	return &packet{
+		s: st.s, id: number, src: backend, dst: st.addr, ipid: uint16(1000 + number), ttl: 64, message: payload, fresh: true, tcp: &t,
+		response: true,
+	}
+}
+
+// arrive takes a segment to the server's TCP, where it stays.
+func (p *packet) arrive() *packet {
+	return p.leavePod().translate().forward().encapsulate().crossWire().decapsulate().enterServer()
+}
+
+// comeHome takes a segment to the client's TCP.
+func (p *packet) comeHome() *packet {
+	return p.leaveServer().enterNodeA(service).untranslate(service).enterPod()
+}
+
+// open is the handshake.
+func (st *stream) open() {
+	st.fromClient(TCP{SYN: true}, nil).arrive()
+	st.fromServer(TCP{SYN: true}, nil).comeHome()
+}
+
+// again is a packet of its own with the same bytes.
+func (p *packet) again() *packet {
+	repeated := *p
+	number := p.s.id()
+	repeated.id, repeated.ipid, repeated.fresh, repeated.sender = number, uint16(1000+number), true, 0
+	repeated.tunnel, repeated.ct, repeated.hook, repeated.ttl = nil, nil, "", 64
+	if !p.response {
+		repeated.dst = service
+	} else {
+		repeated.src = backend
+	}
+	return &repeated
+}
+
+// framed is a message as a stream carries it.
+func framed(p *packet) []byte {
+	return append([]byte{byte(len(p.message) >> 8), byte(len(p.message))}, p.message...)
+}
+
+func (st *stream) question(id uint16, name string, qtype uint16) (query, reply []byte) {
+	q := st.s.query(st.addr, st.to, id, name, qtype)
+	return framed(q), framed(q.reply())
+}
+
+// TestStream has lookups over TCP, as a user is told of them.
+func TestStream(t *testing.T) {
+	data := TCP{ACK: true}
+	healthy := []string{"SYN", "SYN-ACK", "data", "data back"}
+	for _, tt := range []struct {
+		name  string
+		scene func(*stream)
+		want  []streamed
+	}{
+		{"one question", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).arrive()
+			st.fromServer(data, r).comeHome()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromServer(TCP{FIN: true}, nil).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, healthy}}},
+		{"two at once, answered the other way round", func(st *stream) {
+			q1, r1 := st.question(1, "a.example.test.", dns.TypeA)
+			q2, r2 := st.question(2, "b.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, slices.Concat(q1, q2)).arrive()
+			st.fromServer(data, r2).comeHome()
+			st.fromServer(data, r1).comeHome()
+		}, []streamed{
+			{"b.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}},
+			{"a.example.test.", OutcomeAnswered, "", 1, healthy},
+		}},
+		{"one after the other, with one ID for A and AAAA", func(st *stream) {
+			q1, r1 := st.question(1, "a.example.test.", dns.TypeA)
+			q2, r2 := st.question(1, "a.example.test.", dns.TypeAAAA)
+			st.open()
+			st.fromClient(data, q1).arrive()
+			st.fromClient(data, q2).arrive()
+			st.fromServer(data, slices.Concat(r2, r1)).comeHome()
+		}, []streamed{
+			{"a.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}}, // AAAA, whose answer came first
+			{"a.example.test.", OutcomeAnswered, "", 1, healthy},
+		}},
+		{"messages cut into segments", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q[:1]).arrive()
+			st.fromClient(data, q[1:5]).arrive()
+			st.fromClient(data, q[5:]).arrive()
+			st.fromServer(data, r[:2]).comeHome()
+			st.fromServer(data, r[2:]).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"SYN", "SYN-ACK", "data", "data", "data", "data back", "data back"}}}},
+		{"segments out of order", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			first, second := st.fromClient(data, q[:20]), st.fromClient(data, q[20:])
+			second.arrive()
+			first.arrive()
+			st.fromServer(data, r).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"SYN", "SYN-ACK", "data", "data", "data back"}}}},
+		{"no SYN-ACK", func(st *stream) {
+			syn := st.fromClient(TCP{SYN: true}, nil)
+			syn.arrive()
+			st.s.pass(time.Second)
+			syn.again().arrive()
+		}, []streamed{{"", OutcomeLost, "SYN sent 2 times, no SYN-ACK was seen", 2, []string{"SYN", "SYN again"}}}},
+		{"SYN dropped", func(st *stream) {
+			st.fromClient(TCP{SYN: true}, nil).leavePod().translate().hooks(aBridge, HookForward).inHook().drop(aBridge, "NETFILTER_DROP", "nf_hook_slow")
+		}, []streamed{{"", OutcomeDropped, "the SYN: NETFILTER_DROP in nf_hook_slow (FORWARD)", 1, []string{"SYN"}}}},
+		{"refused", func(st *stream) {
+			st.fromClient(TCP{SYN: true}, nil).arrive()
+			st.fromServer(TCP{RST: true}, nil).comeHome()
+		}, []streamed{{"", OutcomeRejected, "TCP reset by 10.244.2.53:53", 1, []string{"SYN", "RST back"}}}},
+		{"reset instead of an answer", func(st *stream) {
+			q, _ := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).arrive()
+			st.fromServer(TCP{RST: true}, nil).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeRejected, "TCP reset by 10.244.2.53:53", 1, []string{"SYN", "SYN-ACK", "data", "RST back"}}}},
+		{"closed without an answer", func(st *stream) {
+			q, _ := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).arrive()
+			st.fromServer(TCP{FIN: true}, nil).comeHome()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+		}, []streamed{{
+			"a.example.test.", OutcomeRejected, "the server closed the connection without an answer", 1,
+			[]string{"SYN", "SYN-ACK", "data", "FIN back", "FIN"},
+		}}},
+		{"the client gives up", func(st *stream) {
+			q, _ := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).arrive()
+			st.s.pass(2 * time.Second)
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+		}, []streamed{{
+			"a.example.test.", OutcomeLost, "the client closed the connection without an answer after 2s", 1,
+			[]string{"SYN", "SYN-ACK", "data", "FIN"},
+		}}},
+		{"the reply is dropped, again and again", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).arrive()
+			reply := st.fromServer(data, r)
+			reply.leaveServer().drop(aEth0, "SOME_REASON", "some_function")
+			st.s.pass(200 * time.Millisecond)
+			reply.again().leaveServer().drop(aEth0, "SOME_REASON", "some_function")
+		}, []streamed{{
+			"a.example.test.", OutcomeDropped, "the reply: SOME_REASON in some_function", 1,
+			[]string{"SYN", "SYN-ACK", "data", "data back", "data back again"},
+		}}},
+		{"a dropped segment comes again", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			query := st.fromClient(data, q)
+			query.leavePod().drop(aVeth, "QDISC_DROP", "qdisc")
+			st.s.pass(200 * time.Millisecond)
+			query.again().arrive()
+			st.fromServer(data, r).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 2, []string{"SYN", "SYN-ACK", "data", "data again", "data back"}}}},
+		{"SYN-ACK past conntrack", func(st *stream) {
+			st.fromClient(TCP{SYN: true}, nil).arrive()
+			p := st.fromServer(TCP{SYN: true}, nil)
+			p.tx(dnsEth0).rx(aVeth).rx(podEth0).drop(podEth0, "NO_SOCKET", "tcp_v4_rcv")
+			st.fromClient(TCP{RST: true}, nil).arrive()
+		}, []streamed{{
+			"", OutcomeUnexpectedSource, "the reply came from 10.244.2.53:53, the client had asked 10.96.0.10:53", 1,
+			[]string{"SYN", "SYN-ACK", "RST"},
+		}}},
+		{"a health check asks nothing", func(st *stream) {
+			st.open()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromServer(TCP{FIN: true}, nil).comeHome()
+		}, nil},
+		{"the trace begins in the middle", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.fromClient(data, q).arrive()
+			st.fromServer(data, r).comeHome()
+		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}}}},
+		{"ports used again", func(st *stream) {
+			for i := range uint16(2) {
+				q, r := st.question(1+i, "a.example.test.", dns.TypeA)
+				st.client += 100000
+				st.open()
+				st.fromClient(data, q).arrive()
+				st.fromServer(data, r).comeHome()
+				st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+				st.s.pass(time.Second)
+			}
+		}, []streamed{
+			{"a.example.test.", OutcomeAnswered, "", 1, healthy},
+			{"a.example.test.", OutcomeAnswered, "", 1, healthy},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			tt.scene(s.stream())
+			var got []streamed
+			for _, l := range correlate(t, CorrelatorOptions{}, s.events) {
+				got = append(got, streamedOf(l))
+			}
+			if diff := gocmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("lookups (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// streamed is what a user is told of a lookup over TCP.
+type streamed struct {
+	Name     string
+	Outcome  Outcome
+	Detail   string
+	Attempts int
+	Legs     []string
+}
+
+func streamedOf(l *Lookup) streamed {
+	v := streamed{Name: l.Question.Name, Outcome: l.Outcome, Detail: l.Detail, Attempts: l.Attempts}
+	for _, leg := range l.Legs {
+		name := leg.Segment
+		if leg.Response && name != "SYN-ACK" {
+			name += " back"
+		}
+		if leg.Again {
+			name += " again"
+		}
+		v.Legs = append(v.Legs, name)
+	}
+	if l.Transport != TransportTCP || l.Incomplete {
+		v.Detail += fmt.Sprintf(" transport %s incomplete %v", l.Transport, l.Why)
+	}
+	return v
+}
