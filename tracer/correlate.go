@@ -225,7 +225,7 @@ func (c *Correlator) close(l *lookupState) {
 // connection over which nobody asked anything.
 func (c *Correlator) finish(l *lookupState) *Lookup {
 	if l.conn != nil {
-		l.takeUnread()
+		c.takeUnread(l)
 		if l.unasked() {
 			c.count.Unasked++
 			return nil
@@ -243,6 +243,9 @@ func (c *Correlator) letGo(leg *legState) {
 
 // forgetLeg takes a leg out of all indices; what comes of its packets is late.
 func (c *Correlator) forgetLeg(leg *legState) {
+	if leg.forgotten {
+		return
+	}
 	leg.forgotten = true
 	c.held -= len(leg.events)
 	for _, id := range leg.packets {

@@ -42,16 +42,49 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 		out.Why = append(out.Why, "it had more events than are kept of one lookup")
 	}
 	l.judge(out)
+	l.doubt(c, out)
 	out.Incomplete = len(out.Why) > 0
 	return out
+}
+
+// doubt takes back a verdict that events which were lost could have changed: what
+// came after the event that decided it, such as another attempt, or the end of a
+// reply that was seen at the client's door and not at its socket.
+func (l *lookupState) doubt(c *Correlator, out *Lookup) {
+	until, detail := l.deadline(c), "events were lost after that: "+out.Detail
+	switch {
+	case out.Outcome == OutcomeLost || out.Outcome == OutcomeIncomplete: // these take losses into account
+		return
+	case out.Outcome == OutcomeAnswered && l.delivered():
+		return
+	case out.Outcome == OutcomeAnswered:
+		until, detail = max(l.last, l.arrived+c.linger), "a reply came to the client, and events were lost after that"
+	}
+	if !c.lossBetween(l.decided, until) {
+		return
+	}
+	out.Outcome, out.Detail, out.FateNetNS, out.Latency = OutcomeIncomplete, detail, 0, 0
+	if why := "events were lost while it was under way"; !slices.Contains(out.Why, why) {
+		out.Why = append(out.Why, why)
+	}
+}
+
+// delivered reports whether a reply over UDP was seen at the client's socket.
+func (l *lookupState) delivered() bool {
+	return slices.ContainsFunc(l.legs, func(leg *legState) bool {
+		return leg.isReply() && leg.tcp == nil && slices.ContainsFunc(leg.events, l.isHome) && (leg.wasQueued() || leg.wasRead())
+	})
+}
+
+// lossBetween reports whether events of that time were lost.
+func (c *Correlator) lossBetween(from, to uint64) bool {
+	return slices.ContainsFunc(c.gaps, func(g gap) bool { return g.from <= to && g.to >= from })
 }
 
 // lossDuring reports whether events were lost while l was under way, or while a
 // reply to it was still to come.
 func (c *Correlator) lossDuring(l *lookupState) bool {
-	return slices.ContainsFunc(c.gaps, func(g gap) bool {
-		return g.from <= l.last && g.to >= l.start || !l.reached && g.to >= l.start && g.from <= l.deadline(c)
-	})
+	return c.lossBetween(l.start, l.last) || !l.reached && c.lossBetween(l.start, l.deadline(c))
 }
 
 // transmits reports whether a leg is a transmission of the query: over TCP of its
@@ -137,7 +170,7 @@ func (l *lookupState) judge(out *Lookup) {
 	case l.conn != nil && l.judgeStream(out):
 	case l.conn == nil && reply != nil && l.judgeReply(out, reply):
 	case l.conn == nil && l.judgeQueries(out):
-	case l.judgeQuotes(out):
+	case l.judgeQuotes(out, nil):
 	case l.cutShort:
 		out.Outcome, out.Detail = OutcomeIncomplete, "the trace ended before its time was up"
 		out.Why = append(out.Why, "the trace ended before its time was up")
@@ -180,11 +213,13 @@ func (l *lookupState) foreign(e *Event) bool {
 func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 	inPieces := l.inPieces(reply)
 	if inPieces && l.reached { // a fragment's end is not the datagram's
+		l.decided = l.arrived
 		out.Outcome, out.Latency = OutcomeAnswered, l.arrived-l.start
 		return true
 	}
 	_, server, _ := l.asked()
 	if fate, what := l.replyFate(reply); fate != nil {
+		l.decided = fate.Time
 		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+describe(fate), fate.NetNS
 		if l.foreign(fate) && noSocket(fate) {
 			out.Outcome, out.Detail, out.FateNetNS = OutcomeUnexpectedSource, unexpected(fate, server), 0
@@ -192,12 +227,13 @@ func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 		return true
 	}
 	if at := l.arrival(reply); at != 0 && !inPieces {
-		out.Outcome, out.Latency = OutcomeAnswered, at-l.start
+		out.Outcome, out.Latency, l.decided = OutcomeAnswered, at-l.start, l.arrived
 		return true
 	}
 	// A source that is wrong on arrival may be translated still (INPUT), but not once a process has read it.
 	for i, e := range reply.events {
 		if read, _ := readAt(reply.events, i); read && l.foreign(e) {
+			l.decided = e.Time
 			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(e, server)
 			return true
 		}
@@ -265,11 +301,14 @@ func (l *lookupState) judgeQueries(out *Lookup) bool {
 			continue
 		}
 		if e := leg.rejection(); e != nil {
-			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS, e.Time
+			return true
+		}
+		if l.judgeQuotes(out, func(q *legState) bool { return q.refuses(leg) }) {
 			return true
 		}
 		if fate := leg.fate(); fate != nil {
-			out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, "the query: "+describe(fate), fate.NetNS
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, "the query: "+describe(fate), fate.NetNS, fate.Time
 			return true
 		}
 	}

@@ -17,6 +17,7 @@ type lookupState struct {
 	sent     uint64 // start of the newest query leg
 	reached  bool   // a reply reached the client
 	arrived  uint64 // when it was first seen to
+	decided  uint64 // time of the event that says how it ended
 	cut      bool   // events beyond the bounds were thrown away
 	cutShort bool   // the trace ended before its time was up
 	why      []string

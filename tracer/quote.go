@@ -62,15 +62,25 @@ func (c *Correlator) quotedBy(key flowKey, e *Event) *lookupState {
 	return nil
 }
 
+// refuses reports whether an ICMP error says that a query, or a SYN, could not be
+// delivered: the drop that this node may have seen too is then no more than that.
+func (l *legState) refuses(query *legState) bool {
+	unreachable := l.quote.Type == icmpUnreachable && l.quote.Code != icmpFragNeeded
+	if l.quote.V6 {
+		unreachable = l.quote.Type == icmp6Unreachable
+	}
+	return unreachable && l.response && l.events[0].Time >= query.events[0].Time
+}
+
 // judgeQuotes judges by the newest ICMP error that somebody sent about a packet
-// of the lookup.
-func (l *lookupState) judgeQuotes(out *Lookup) bool {
+// of the lookup; with a condition, of those that meet it.
+func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) bool {
 	for i := len(l.legs) - 1; i >= 0; i-- {
 		leg := l.legs[i]
-		if leg.quote == nil {
+		if leg.quote == nil || condition != nil && !condition(leg) {
 			continue
 		}
-		out.Outcome, out.Detail = OutcomeRejected, leg.quoteDetail()
+		out.Outcome, out.Detail, l.decided = OutcomeRejected, leg.quoteDetail(), leg.events[0].Time
 		if first := leg.events[0]; first.Local || first.Hook == HookOutput {
 			out.FateNetNS = first.NetNS
 		}
@@ -91,11 +101,11 @@ func (l *legState) quoteDetail() string {
 	return s
 }
 
-// RFC 792, RFC 1191.
+// RFC 792, RFC 1191; RFC 4443.
 const (
 	icmpUnreachable  = 3
 	icmpFragNeeded   = 4
-	icmpTimeExceeded = 11
+	icmp6Unreachable = 1
 )
 
 // icmpNames are those of RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1.

@@ -98,6 +98,7 @@ type packet struct {
 	offset   uint16 // of a fragment
 	piece    bool   // it is a fragment
 	last     bool   // of its datagram
+	length   int    // of its payload; 0: that of message
 	quote    *Quote
 }
 
@@ -159,6 +160,9 @@ func (p *packet) see(probe Probe, at place, more ...func(*Event)) *packet {
 		Tunnel: p.tunnel, CT: p.ct, Hook: p.hook, HookLeft: p.hook != "" && p.left,
 		DNSLen: uint16(len(p.message)), Response: p.response,
 		Local: p.sender == at.ns, TCP: p.tcp, Quote: p.quote, Fragment: p.piece, FragOffset: p.offset, FragLast: p.last,
+	}
+	if p.length > 0 {
+		e.Len = uint32(20 + p.length)
 	}
 	if p.tcp == nil {
 		e.DNSID, e.DNSFlags = be16(p.message, 0), be16(p.message, 2)

@@ -45,6 +45,11 @@ func (h *half) start(isn uint32) {
 	}
 }
 
+// has reports whether all bytes of a segment have come before.
+func (h *half) has(t *TCP) bool {
+	return h.synced && int32(h.next-t.Seq) >= int32(t.Len)
+}
+
 // readSegment takes in what e says of the stream.
 func (c *Correlator) readSegment(leg *legState, e *Event) {
 	s := leg.tcp
@@ -56,7 +61,7 @@ func (c *Correlator) readSegment(leg *legState, e *Event) {
 	if int(e.DNSOffset) < len(e.Captured) {
 		payload = e.Captured[e.DNSOffset:min(len(e.Captured), int(e.DNSOffset)+int(e.TCP.Len))]
 	}
-	if s.unread = len(payload) == 0; s.unread {
+	if s.unread = len(payload) == 0 && !s.conn.half(leg.response).has(e.TCP); s.unread {
 		return
 	}
 	fresh := s.read == 0 // else it has grown: receivers join segments (GRO)

@@ -102,6 +102,10 @@ func (c *Correlator) findSegment(e *Event) *legState {
 	conn.last = max(conn.last, e.Time)
 	for _, leg := range slices.Backward(conn.legs) {
 		if leg.continues(e) && (e.Freed != nil || !leg.again(e)) {
+			if leg.forgotten {
+				c.count.Stragglers++
+				return nil
+			}
 			return leg
 		}
 	}
@@ -153,7 +157,7 @@ func (c *Correlator) connect(e *Event) *connState {
 }
 
 func (c *Correlator) indexConn(key flowKey, conn *connState) {
-	if c.conns[key] == conn {
+	if c.conns[key] == conn || conn.gone {
 		return
 	}
 	conn.keys = append(conn.keys, key)
@@ -191,7 +195,9 @@ func (c *Correlator) newSegment(conn *connState, e *Event) *legState {
 		conn.sweep()
 	}
 	if leg.tcp.kind != "data" && len(owners) == 0 || len(conn.legs) >= maxConnLegs {
-		c.closed.add(e.Packet) // it says nothing about any lookup
+		if e.Packet != 0 {
+			c.closed.add(e.Packet) // it says nothing about any lookup
+		}
 		c.count.Stragglers++
 		return nil
 	}
@@ -212,9 +218,14 @@ func (c *Correlator) over(conn *connState) {
 
 // own gives a leg that is already under way to a lookup.
 func (c *Correlator) own(l *lookupState, leg *legState) {
-	if slices.Contains(l.legs, leg) || !c.hold(l, leg) {
+	if leg.forgotten || slices.Contains(l.legs, leg) || !c.hold(l, leg) {
 		return
 	}
+	l.span(leg)
+}
+
+// span widens the lookup's time to that of a leg.
+func (l *lookupState) span(leg *legState) {
 	for _, e := range leg.events {
 		l.start, l.last = min(l.start, e.Time), max(l.last, e.Time)
 	}

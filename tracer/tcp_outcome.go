@@ -8,20 +8,15 @@ import (
 
 // takeUnread gives a lookup that has no answer what its connection has carried
 // besides and nobody could read: it may have been the answer.
-func (l *lookupState) takeUnread() {
+func (c *Correlator) takeUnread(l *lookupState) {
 	if l.reached {
 		return
 	}
 	unread := false
 	for _, leg := range l.conn.legs {
-		if leg.holders == 0 && !leg.forgotten && (l.request == nil || leg.response) && len(leg.events) > 0 {
+		if leg.holders == 0 && !leg.forgotten && (l.request == nil || leg.response) {
 			unread = true
-			if len(l.legs) < maxLegs {
-				l.legs = append(l.legs, leg)
-				leg.lookups = append(leg.lookups, l)
-				leg.holders++
-			}
-			l.last = max(l.last, leg.events[len(leg.events)-1].Time)
+			c.own(l, leg)
 		}
 	}
 	if unread {
@@ -46,25 +41,26 @@ func (l *lookupState) connected() bool {
 func (l *lookupState) judgeStream(out *Lookup) bool {
 	_, server, _ := l.asked()
 	if l.reached && l.answer.survives(l) {
-		out.Outcome, out.Latency = OutcomeAnswered, l.arrived-l.start
+		out.Outcome, out.Latency, l.decided = OutcomeAnswered, l.arrived-l.start, l.arrived
 		return true
 	}
 	for _, leg := range l.legs {
 		if fate := leg.fate(); leg.isReply() && fate != nil && l.foreign(fate) && noSocket(fate) {
-			out.Outcome, out.Detail = OutcomeUnexpectedSource, unexpected(fate, server)
+			out.Outcome, out.Detail, l.decided = OutcomeUnexpectedSource, unexpected(fate, server), fate.Time
 			return true
 		}
 	}
 	if reset := l.reset(); reset != nil {
 		first := reset.events[0]
 		out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, fmt.Sprintf("TCP reset by %v", first.Src), first.NetNS
+		l.decided = first.Time
 		return true
 	}
 	if l.judgeSegments(out) {
 		return true
 	}
 	if closed := l.closing(true); closed != nil && l.request != nil && len(l.why) == 0 {
-		out.Outcome, out.Detail = OutcomeRejected, "the server closed the connection without an answer"
+		out.Outcome, out.Detail, l.decided = OutcomeRejected, "the server closed the connection without an answer", closed.events[0].Time
 		return true
 	}
 	return false
@@ -121,11 +117,14 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 			what = "the query"
 		}
 		if e := leg.rejection(); e != nil && !leg.response {
-			out.Outcome, out.Detail, out.FateNetNS = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS, e.Time
+			return true
+		}
+		if !leg.response && l.judgeQuotes(out, func(q *legState) bool { return q.refuses(leg) }) {
 			return true
 		}
 		if fate := leg.segmentFate(); fate != nil {
-			out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+describe(fate), fate.NetNS
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, what+": "+describe(fate), fate.NetNS, fate.Time
 			return true
 		}
 	}
