@@ -45,6 +45,20 @@ static __always_inline bool arrives(const struct site *s)
 		(s->probe == PROBE_NF_ENTER || s->probe == PROBE_NF_LEAVE));
 }
 
+/* is_for says whether the arriving packet is one that makes sk readable. */
+static __always_inline bool is_for(const struct arrival *a, struct sock *sk)
+{
+	const struct event *e = &a->e;
+
+	if (!a->waiting || e->tunnel || e->proto != BPF_CORE_READ(sk, sk_protocol) ||
+	    e->h.flags & FLAG_QUOTE || e->flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
+	    e->h.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
+		return false;
+	if (e->proto == IPPROTO_UDP)
+		return !udp_queued_by_function;
+	return e->dns_len && e->flow.sport == bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+}
+
 /* queued reports that the arriving packet was queued to sk, if that is what made sk readable. */
 static __always_inline void queued(struct sock *sk)
 {
@@ -52,21 +66,19 @@ static __always_inline void queued(struct sock *sk)
 	struct arrival *a;
 	struct event *e;
 
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_UDP)
-		return;
 	a = bpf_map_lookup_elem(&arriving, &zeroth);
-	if (!a || !a->waiting || a->e.tunnel ||
-	    a->e.flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
-	    a->e.h.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
+	if (!a || !is_for(a, sk))
 		return;
 	a->waiting = 0;
-	e = reserve(0, 0);
-	if (!e)
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		count_loss(LOSS_RING_FULL);
 		return;
+	}
 	__builtin_memcpy(e, &a->e, sizeof(*e));
 	e->h.time = bpf_ktime_get_ns();
 	e->h.probe = PROBE_SK_DATA_READY;
-	e->h.flags &= ~FLAG_NEW;
+	e->h.flags &= ~(FLAG_NEW | FLAG_NONLINEAR);
 	e->cap_len = 0;
 	e->h.ifindex = 0;
 	__builtin_memset(e->h.dev, 0, sizeof(e->h.dev));

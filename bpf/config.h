@@ -9,7 +9,7 @@
 
 #define MAX_PORTS 8
 
-/* UDP ports that carry DNS, VXLAN and Geneve; 0 ends the list. */
+/* Ports of UDP and TCP that carry DNS, and of UDP that carry VXLAN and Geneve; 0 ends the list. */
 const volatile __u16 dns_ports[MAX_PORTS] = { 53 };
 const volatile __u16 vxlan_ports[MAX_PORTS] = { 4789, 8472 };
 const volatile __u16 geneve_ports[MAX_PORTS] = { 6081 };
@@ -25,6 +25,22 @@ const volatile __u32 kfree_skb_args = 4;
 const volatile __u32 consume_skb_args = 2;
 const volatile __u32 udp_fail_args = 3;
 const volatile __u32 neigh_event_send_args = 3; /* 5.17 */
+
+/*
+ * Where x86-64 keeps the address at which it maps all memory, and that of the
+ * array of struct page: both are drawn at boot (arch/x86/mm/kaslr.c). 0: unknown.
+ */
+const volatile __u64 page_offset_base_at;
+const volatile __u64 vmemmap_base_at;
+const volatile __u32 page_shift = 12;
+
+/* Programs that may call bpf_dynptr_from_skb(): netfilter links since 6.4, BTF-typed tracepoints since 6.12. */
+const volatile bool dynptr_in_tracing = false;
+const volatile bool dynptr_in_netfilter = false;
+
+/* Functions tell that a datagram was queued to a socket, and read, better than tracepoints do. */
+const volatile bool udp_queued_by_function = false;
+const volatile bool udp_read_by_function = false;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -21,7 +21,7 @@ int net_dev_queue(__u64 *ctx)
 {
 	struct site s = { .probe = PROBE_NET_DEV_QUEUE, .flags = FN_ROUTE };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -30,7 +30,7 @@ int net_dev_start_xmit(__u64 *ctx)
 {
 	struct site s = { .probe = PROBE_NET_DEV_START_XMIT, .dev = (struct net_device *)ctx[1] };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -40,7 +40,7 @@ int qdisc_enqueue(__u64 *ctx)
 {
 	struct site s = { .probe = PROBE_QDISC_ENQUEUE };
 
-	observe((struct sk_buff *)ctx[2], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[2], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -49,7 +49,7 @@ int netif_rx(__u64 *ctx)
 {
 	struct site s = { .probe = PROBE_NETIF_RX };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_DATA);
+	observe((struct sk_buff *)ctx[0], &s, L3_DATA, WAY_TRACING);
 	return 0;
 }
 
@@ -58,7 +58,7 @@ int netif_receive_skb(__u64 *ctx)
 {
 	struct site s = { .probe = PROBE_NETIF_RECEIVE_SKB };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_DATA);
+	observe((struct sk_buff *)ctx[0], &s, L3_DATA, WAY_TRACING);
 	return 0;
 }
 
@@ -73,7 +73,7 @@ int tc_ingress(struct __sk_buff *ctx)
 {
 	struct site s = { .probe = PROBE_TC_INGRESS };
 
-	observe(bpf_cast_to_kern_ctx(ctx), &s, L3_NETWORK_HEADER);
+	observe(bpf_cast_to_kern_ctx(ctx), &s, L3_NETWORK_HEADER, WAY_NONE);
 	return TCX_NEXT;
 }
 
@@ -82,7 +82,7 @@ int tc_egress(struct __sk_buff *ctx)
 {
 	struct site s = { .probe = PROBE_TC_EGRESS };
 
-	observe(bpf_cast_to_kern_ctx(ctx), &s, L3_NETWORK_HEADER);
+	observe(bpf_cast_to_kern_ctx(ctx), &s, L3_NETWORK_HEADER, WAY_NONE);
 	return TCX_NEXT;
 }
 
@@ -93,7 +93,7 @@ static __always_inline int netfilter(struct bpf_nf_ctx *ctx, __u8 probe)
 	struct site s = { .probe = probe };
 
 	set_state(&s, ctx->state);
-	observe(ctx->skb, &s, L3_NETWORK_HEADER);
+	observe(ctx->skb, &s, L3_NETWORK_HEADER, WAY_NETFILTER);
 	return NF_ACCEPT;
 }
 
@@ -120,8 +120,8 @@ int sk_data_ready(__u64 *ctx)
 }
 
 /*
- * Only datagrams that are not linear: udp_recvmsg() copies the others without
- * a tracepoint, and their end (consume_skb) tells that they were read.
+ * TCP, and datagrams that are not linear: udp_recvmsg() copies the others
+ * without a tracepoint, and their end (consume_skb) tells that they were read.
  */
 SEC("tp_btf/skb_copy_datagram_iovec")
 int skb_copy_datagram_iovec(__u64 *ctx)
@@ -129,7 +129,7 @@ int skb_copy_datagram_iovec(__u64 *ctx)
 	struct site s = { .probe = PROBE_SKB_COPY_DATAGRAM_IOVEC,
 			  .flags = FN_STALE_DEV | FN_CALLER };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -144,7 +144,7 @@ int udp_fail_queue_rcv_skb(__u64 *ctx)
 
 	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	if (skb)
-		observe(skb, &s, L3_NETWORK_HEADER);
+		observe(skb, &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -155,7 +155,7 @@ int sock_rcvqueue_full(__u64 *ctx)
 	struct site s = { .probe = PROBE_SOCK_RCVQUEUE_FULL, .flags = FN_STALE_DEV };
 
 	s.net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
-	observe((struct sk_buff *)ctx[1], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[1], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -168,7 +168,7 @@ int icmp_send(__u64 *ctx)
 			  .icmp_type = (__u8)ctx[1],
 			  .icmp_code = (__u8)ctx[2] };
 
-	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER);
+	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER, WAY_TRACING);
 	return 0;
 }
 
@@ -180,7 +180,7 @@ int kfree_skb(__u64 *ctx)
 			  .location = ctx[1],
 			  .reason = kfree_skb_reason(ctx) };
 
-	observe(skb, &s, L3_NETWORK_HEADER);
+	observe(skb, &s, L3_NETWORK_HEADER, WAY_TRACING);
 	forget(skb, (__u64)BPF_CORE_READ(skb, head));
 	return 0;
 }
@@ -203,9 +203,27 @@ int consume_skb(__u64 *ctx)
 	if (!l)
 		return 0;
 	if (!l->read)
-		observe(skb, &s, L3_NETWORK_HEADER);
+		observe(skb, &s, L3_NETWORK_HEADER, WAY_TRACING);
 	forget(skb, head);
 	return 0;
+}
+
+/* --- trials: user space loads each alone, to learn whether the kernel takes it --- */
+
+SEC("tp_btf/netif_receive_skb")
+int try_dynptr_tracing(__u64 *ctx)
+{
+	struct bpf_dynptr d;
+
+	return bpf_dynptr_from_skb((struct __sk_buff *)ctx[0], 0, &d);
+}
+
+SEC("netfilter")
+int try_dynptr_netfilter(struct bpf_nf_ctx *ctx)
+{
+	struct bpf_dynptr d;
+
+	return bpf_dynptr_from_skb((struct __sk_buff *)ctx->skb, 0, &d) ? NF_ACCEPT : NF_ACCEPT;
 }
 
 /* --- kernel functions ------------------------------------------------------ */

@@ -6,23 +6,50 @@
 #include "arrival.h"
 #include "compat.h"
 
+/*
+ * wanted says what to copy of a packet: nothing if user space has it, unless its
+ * payload was out of reach till now.
+ */
+static __always_inline void wanted(struct slice *want, const struct found *f, struct life *l,
+				   enum way way)
+{
+	__u32 linear = f->end < f->linear ? f->end : f->linear;
+	bool reach = have_pages() || have_dynptr(way);
+
+	want->linear = want->paged = 0;
+	if (l && l->seen == f->digest && (l->whole || !reach))
+		return;
+	want->linear = linear;
+	want->paged = reach && linear >= f->dns_off ? f->end - linear : 0;
+}
+
+/* set_payload notes whether the payload, or its beginning, was copied. */
+static __always_inline void set_payload(struct event *e, const struct found *f, struct life *l)
+{
+	__u32 need = f->dns_off + (f->dns_len < 12 ? f->dns_len : 12);
+	bool whole = e->cap_len >= need;
+
+	if (!e->cap_len)
+		return;
+	if (!whole)
+		e->h.flags |= FLAG_NONLINEAR;
+	if (l)
+		l->whole = whole;
+}
+
 /* emit writes the observation of the packet f in skb, at site s. */
 static __noinline void emit(struct sk_buff *skb, const struct found *f, const struct site *s,
-			    struct life *l, bool born)
+			    struct life *l, enum way way)
 {
 	struct place at;
 	struct event *e;
-	__u32 want = 0;
+	struct slice want;
 
 	find_place(&at, skb, s, l);
 	if (filter_netns && !bpf_map_lookup_elem(&netns_wanted, &at.netns))
 		return;
-	if (!l || l->seen != f->digest) {
-		want = f->l4_off + sizeof(struct udphdr) + f->dns_len;
-		if (want > f->linear)
-			want = f->linear;
-	}
-	e = reserve((void *)f->l3, want);
+	wanted(&want, f, l, way);
+	e = reserve(skb, f, &want, way);
 	if (!e)
 		return;
 	e->h.time = s->time ? s->time : bpf_ktime_get_ns();
@@ -34,13 +61,14 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	e->h.ret = s->rc;
 	e->icmp_type = s->icmp_type;
 	e->icmp_code = s->icmp_code;
-	e->h.flags = f->flags | (born ? FLAG_NEW : 0);
+	e->h.flags = f->flags;
+	set_payload(e, f, l);
 	set_hook(&e->h, s, l);
 	set_place(&e->h, &at, l);
 	set_headers(e, f);
 	set_buffer(e, skb, f);
 	set_conntrack(e, skb);
-	set_process(&e->h, skb, s, l);
+	set_process(&e->h, skb, s, l, f->proto);
 	if (s->flags & FN_ROUTE)
 		set_route(&e->route, skb);
 	if (l) {
@@ -53,16 +81,28 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	submit(e);
 }
 
+/* knows_later reads the DNS header by a dynptr. */
+static __noinline int knows_later(struct sk_buff *skb, struct found *f)
+{
+	__u8 dns[4];
+
+	if (by_dynptr(skb, dns, sizeof(dns), f->l3 + f->dns_off))
+		knows_dns(f, dns);
+	return 0;
+}
+
 /* observe is what every hook does: recognise, identify, emit. */
-static __always_inline void observe(struct sk_buff *skb, const struct site *s, enum l3_at at)
+static __always_inline void observe(struct sk_buff *skb, const struct site *s, enum l3_at at,
+				    enum way way)
 {
 	struct found f;
-	bool born = false;
 
 	if (!find(&f, skb, at))
 		return;
+	if (f.vague && have_dynptr(way))
+		knows_later(skb, &f);
 
-	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
+	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
 
 	if (l && s->probe == PROBE_NF_ENTER) {
 		l->hook = s->hook + 1;
@@ -74,9 +114,13 @@ static __always_inline void observe(struct sk_buff *skb, const struct site *s, e
 	} else if (l && s->probe < PROBE_NF_ENTER) {
 		l->hook = 0; /* a device: whatever hook it was in lies behind */
 	}
-	if (l && s->probe == PROBE_SKB_COPY_DATAGRAM_IOVEC)
-		l->read = 1;
-	emit(skb, &f, s, l, born);
+	if (s->probe == PROBE_SKB_COPY_DATAGRAM_IOVEC) {
+		if (udp_read_by_function && f.proto == IPPROTO_UDP)
+			return;
+		if (l)
+			l->read = 1;
+	}
+	emit(skb, &f, s, l, way);
 }
 
 #endif

@@ -98,17 +98,19 @@ enum tunnel {
 };
 
 enum event_flag {
-	FLAG_QR = 1 << 0,	 /* a response */
-	FLAG_SHORT_DNS = 1 << 1, /* fewer than 12 bytes of DNS: id and flags are unknown */
-	FLAG_NONLINEAR = 1 << 2, /* the DNS bytes lie in page fragments, out of reach here */
-	FLAG_FRAGMENT = 1 << 3,	 /* first fragment of a larger datagram */
-	FLAG_CONNTRACK = 1 << 4, /* ct_* are set */
-	FLAG_UNTRACKED = 1 << 5, /* NOTRACK: skb->_nfct is IP_CT_UNTRACKED without an entry */
-	FLAG_HOOK_LEFT = 1 << 6, /* hook is the last one the packet was in, and it got out of it */
-	FLAG_LOCAL = 1 << 7,	 /* a socket of this namespace sends it */
-	FLAG_NEW = 1 << 8,	 /* first sight of this packet */
-	FLAG_IN_HOOK = 1 << 9,	 /* hook is valid */
-	FLAG_RETURNED = 1 << 10, /* ret is what the function has returned */
+	FLAG_QR = 1 << 0,	  /* a response */
+	FLAG_SHORT_DNS = 1 << 1,  /* fewer than 12 bytes of DNS: id and flags are unknown */
+	FLAG_NONLINEAR = 1 << 2,  /* the DNS bytes lie in page fragments, out of reach here */
+	FLAG_FRAGMENT = 1 << 3,	  /* of a larger datagram; the first, unless frag_off is set */
+	FLAG_CONNTRACK = 1 << 4,  /* ct_* are set */
+	FLAG_UNTRACKED = 1 << 5,  /* NOTRACK: skb->_nfct is IP_CT_UNTRACKED without an entry */
+	FLAG_HOOK_LEFT = 1 << 6,  /* hook is the last one the packet was in, and it got out of it */
+	FLAG_LOCAL = 1 << 7,	  /* a socket of this namespace sends it */
+	FLAG_NEW = 1 << 8,	  /* first sight of this packet */
+	FLAG_IN_HOOK = 1 << 9,	  /* hook is valid */
+	FLAG_RETURNED = 1 << 10,  /* ret is what the function has returned */
+	FLAG_FRAG_LAST = 1 << 11, /* the last fragment of a datagram */
+	FLAG_QUOTE = 1 << 12,	  /* an ICMP error: all else tells of the packet that it quotes */
 };
 
 /* Ways an event or a part of it was lost; per-CPU counters in the map "lost". */
@@ -122,7 +124,7 @@ enum loss {
 /* The largest slice of a packet that one event can carry. */
 enum capture {
 	CAPTURE_SMALL = 192,
-	CAPTURE_LARGE = 1600,
+	CAPTURE_LARGE = 1856,
 };
 
 struct tuple {
@@ -182,26 +184,32 @@ struct event {
 	__u32 vni;	 /* of the tunnel */
 	__u32 ct_status; /* enum ip_conntrack_status */
 	__u32 mark;
-	__u16 dns_id;
-	__u16 dns_flags;   /* second word of the DNS header */
-	__u16 dns_len;	   /* of the DNS message by the UDP header, bytes */
-	__u16 dns_off;	   /* of the DNS message from the outermost IP header, bytes */
-	__u16 cap_len;	   /* bytes that follow this struct */
-	__u16 ip_id;	   /* of the inner IPv4 header */
-	__u16 check;	   /* UDP checksum field, innermost */
+	__u32 tcp_seq;
+	__u32 tcp_ack;
+	__u32 mtu; /* that the ICMP error tells of, 0 unknown */
+	__u32 outer2_vni;
+	__u16 dns_id;	 /* 0 of TCP */
+	__u16 dns_flags; /* second word of the DNS header; 0 of TCP */
+	__u16 dns_len;	 /* of the DNS message by the UDP header, of the segment's payload, bytes */
+	__u16 dns_off;	 /* of the DNS message from the outermost IP header, bytes */
+	__u16 frag_off;	 /* of a fragment's payload in its datagram's, bytes */
+	__u16 cap_len;	 /* bytes that follow this struct */
+	__u16 ip_id; /* of the inner IPv4 header; of IPv6 fragments, both halves of theirs, xored */
+	__u16 check; /* checksum field of UDP or TCP, innermost */
 	__u16 outer_check; /* of the tunnel's UDP header */
 	__u16 csum_start;  /* from skb->head */
 	__u16 csum_offset;
-	__u16 l4_off;	       /* innermost UDP header from skb->head */
+	__u16 l4_off;	       /* innermost UDP or TCP header from skb->head */
 	struct tuple flow;     /* innermost addresses */
-	struct tuple outer;    /* the tunnel's */
+	struct tuple outer;    /* the tunnel's; of a tunnel in a tunnel, the inner one's */
+	struct tuple outer2;   /* of the tunnel around that */
 	struct tuple ct_orig;  /* conntrack tuple of the original direction */
 	struct tuple ct_reply; /* and of the reply */
 	struct route route;
 	__u8 family;	   /* 4 or 6, of flow */
 	__u8 outer_family; /* 4 or 6, 0 without a tunnel */
 	__u8 tunnel;	   /* enum tunnel */
-	__u8 proto;	   /* IPPROTO_UDP */
+	__u8 proto;	   /* IPPROTO_UDP or IPPROTO_TCP */
 	__u8 ttl;	   /* or hop limit, of flow */
 	__u8 outer_ttl;
 	__u8 csum_level;
@@ -211,10 +219,15 @@ struct event {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 pkt_type; /* PACKET_HOST, PACKET_OTHERHOST … */
-	__u8 pad;
+	__u8 tcp_flags;
+	__u8 outer2_family; /* 4 or 6, 0 without a second tunnel */
+	__u8 tunnel2;	    /* enum tunnel */
+	__u8 from[16];	    /* addresses of the ICMP error itself, of the same family as flow */
+	__u8 to[16];
+	__u8 pad[8];
 };
 
-_Static_assert(sizeof(struct event) == 344 && sizeof(struct step) == 184,
+_Static_assert(sizeof(struct event) == 432 && sizeof(struct step) == 184,
 	       "these are wire formats: change them knowingly");
 
 #endif

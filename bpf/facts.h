@@ -147,6 +147,20 @@ static __always_inline void set_caller(struct head *h)
 }
 
 /*
+ * in_call says whether a process is in a call about the TCP socket that sends
+ * skb, and sends it thereby: the call holds the socket's lock, and softirqs leave
+ * a socket alone then. What they send themselves, such as a SYN-ACK, can belong
+ * to something that is no full socket, and has no lock.
+ */
+static __always_inline bool in_call(struct sock *sk)
+{
+	__u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+
+	return state != TCP_NEW_SYN_RECV && state != TCP_TIME_WAIT && state != TCP_LISTEN &&
+	       BPF_CORE_READ(sk, sk_lock.owned);
+}
+
+/*
  * set_process names the process on whose behalf the kernel runs. In a softirq
  * that is whoever was interrupted, so it is asked only where a socket call is
  * under way, and when a device is handed a packet believed only if it lives in
@@ -154,12 +168,14 @@ static __always_inline void set_caller(struct head *h)
  * receive function is what frees the packet.
  */
 static __always_inline void set_process(struct head *h, struct sk_buff *skb, const struct site *s,
-					const struct life *l)
+					const struct life *l, __u8 proto)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct sock *sk = BPF_CORE_READ(skb, sk);
 
-	if (s->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && BPF_CORE_READ(skb, sk) &&
-	    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) == h->netns)
+	if (s->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && sk &&
+	    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) == h->netns &&
+	    (proto != IPPROTO_TCP || in_call(sk)))
 		set_caller(h);
 	else if (s->flags & FN_CALLER)
 		set_caller(h);
@@ -230,12 +246,23 @@ static __always_inline __u16 be16_at(__u64 addr)
 	return bpf_ntohs(n);
 }
 
-/* set_ports reads the ports and the checksum of a UDP header. */
-static __always_inline void set_ports(struct tuple *t, __u16 *check, __u64 udp)
+/* set_ports reads the ports of a UDP or TCP header, and its checksum. */
+static __always_inline void set_ports(struct tuple *t, __u16 *check, __u64 l4, __u32 check_off)
 {
-	t->sport = be16_at(udp + __builtin_offsetof(struct udphdr, source));
-	t->dport = be16_at(udp + __builtin_offsetof(struct udphdr, dest));
-	*check = be16_at(udp + __builtin_offsetof(struct udphdr, check));
+	t->sport = be16_at(l4 + __builtin_offsetof(struct udphdr, source));
+	t->dport = be16_at(l4 + __builtin_offsetof(struct udphdr, dest));
+	*check = be16_at(l4 + check_off);
+}
+
+static __always_inline void set_tcp(struct event *e, __u64 l4)
+{
+	struct tcphdr t;
+
+	if (bpf_probe_read_kernel(&t, sizeof(t), (void *)l4))
+		return;
+	e->tcp_seq = bpf_ntohl(t.seq);
+	e->tcp_ack = bpf_ntohl(t.ack_seq);
+	e->tcp_flags = t.flags;
 }
 
 /* set_tunnel reads what follows the outer IP header, at l4. */
@@ -251,7 +278,7 @@ static __always_inline void set_tunnel(struct event *e, __u64 l4)
 		if (flags & GRE_KEY)
 			e->vni = (__u32)be16_at(key) << 16 | be16_at(key + 2);
 	} else if (e->tunnel == TUNNEL_VXLAN || e->tunnel == TUNNEL_GENEVE) {
-		set_ports(&e->outer, &e->outer_check, l4);
+		set_ports(&e->outer, &e->outer_check, l4, __builtin_offsetof(struct udphdr, check));
 		/* both have the VNI (24 bits) behind 32 others */
 		e->vni = be16_at(header + 4) << 8 | be16_at(header + 6) >> 8;
 	}
@@ -259,16 +286,20 @@ static __always_inline void set_tunnel(struct event *e, __u64 l4)
 
 static __always_inline void set_headers(struct event *e, const struct found *f)
 {
-	__u64 udp = f->l3 + f->l4_off;
+	__u64 l4 = f->l3 + f->l4_off;
+	bool tcp = f->proto == IPPROTO_TCP;
 
-	e->proto = IPPROTO_UDP;
+	e->proto = f->proto;
 	e->dns_id = f->dns_id;
+	e->dns_flags = f->dns_flags;
 	e->dns_len = f->dns_len;
-	e->dns_off = f->l4_off + sizeof(struct udphdr);
+	e->dns_off = f->dns_off;
 	set_addresses(&e->flow, &e->family, &e->ttl, f->l3 + f->ip_off);
-	set_ports(&e->flow, &e->check, udp);
-	if (!(f->flags & (FLAG_SHORT_DNS | FLAG_NONLINEAR)))
-		e->dns_flags = be16_at(udp + sizeof(struct udphdr) + 2);
+	set_ports(&e->flow, &e->check, l4,
+		  tcp ? __builtin_offsetof(struct tcphdr, check)
+		      : __builtin_offsetof(struct udphdr, check));
+	if (tcp)
+		set_tcp(e, l4);
 	e->ip_id = f->ip_id;
 	e->tunnel = f->tunnel;
 	if (!f->tunnel)

@@ -33,7 +33,6 @@ static __noinline int called(const struct call *c)
 	struct nf_hook_state *state;
 	struct found f;
 	struct life *l = 0;
-	bool born = false;
 
 	state = state_of(c, flags, fn->state);
 	if (state)
@@ -41,7 +40,7 @@ static __noinline int called(const struct call *c)
 	if (s.foreign || !find(&f, skb, L3_NETWORK_HEADER)) {
 		skb = 0;
 	} else {
-		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
+		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
 		if (l && c->probe == PROBE_NF_HOOK_SLOW) {
 			l->hook = s.hook + 1;
 			l->hook_left = 0;
@@ -51,7 +50,7 @@ static __noinline int called(const struct call *c)
 		if (flags & FN_ENTRY && l && l->seen == f.digest)
 			report(c, skb, &s, l);
 		else if (flags & FN_ENTRY)
-			emit(skb, &f, &s, l, born);
+			emit(skb, &f, &s, l, WAY_NONE);
 	}
 	if (flags & FN_RETURN)
 		push(c, skb, &s, l);
@@ -64,13 +63,12 @@ static __noinline bool retell(const struct frame *fr)
 	struct sk_buff *skb = (struct sk_buff *)fr->skb;
 	struct site s = { .probe = fr->step.h.probe, .time = fr->step.h.time, .rc = NF_ACCEPT };
 	struct found f;
-	bool born = false;
 	struct life *l;
 
 	if (!find(&f, skb, L3_NETWORK_HEADER) || f.digest == fr->seen)
 		return false;
-	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, &born);
-	emit(skb, &f, &s, l, born);
+	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
+	emit(skb, &f, &s, l, WAY_NONE);
 	return true;
 }
 

@@ -18,16 +18,18 @@ enum {
 
 struct life {
 	__u64 id;
-	__u64 message; /* DNS id, direction and length, IP ID */
+	__u64 message; /* struct found's */
 	__u64 head;    /* under the sk_buff's address: the buffer that it had last */
 	__u64 seen;    /* digest of the headers that user space has a copy of */
 	__u32 netns;   /* where it was last seen: sockets reuse skb->dev for other things */
 	__u32 ifindex;
 	__u8 hook; /* netfilter hook that it entered last, plus one; 0 none since the last device */
 	__u8 hook_left;
-	__u8 sent; /* a device has had it */
-	__u8 read; /* a process has read it */
-	__u8 pad[4];
+	__u8 sent;  /* a device has had it */
+	__u8 read;  /* a process has read it */
+	__u8 vague; /* message was taken without the DNS header */
+	__u8 whole; /* user space has its payload too */
+	__u8 pad[2];
 };
 
 struct {
@@ -37,31 +39,30 @@ struct {
 	__type(value, struct life);
 } packets SEC(".maps");
 
-/*
- * message_of tells one message from the next in the same memory. Neither NAT
- * nor tunnels change the inner IP ID, and most senders count it up, so that a
- * repeated query differs from the first.
- */
-static __always_inline __u64 message_of(const struct found *f)
+/* same says whether what lies in a life's memory is still its message. */
+static __always_inline bool same(const struct life *l, const struct found *f)
 {
-	return (__u64)f->dns_id << 48 | (__u64)f->ip_id << 32 | (__u64)(f->flags & FLAG_QR) << 16 |
-	       f->dns_len;
+	return !((l->message ^ f->message) & (l->vague | f->vague ? VAGUELY : ~0ULL));
 }
 
 /* live returns the life of the packet in skb, born here if this is its first sight, or NULL if the map is full. */
-static __noinline struct life *live(struct sk_buff *skb, __u64 head, const struct found *f,
-				    bool *born)
+static __noinline struct life *live(struct sk_buff *skb, __u64 head, struct found *f)
 {
-	__u64 message = message_of(f), addr = (__u64)skb;
 	struct life *l = bpf_map_lookup_elem(&packets, &head);
+	__u64 addr = (__u64)skb;
 
-	if (l && l->message == message)
+	if (l && same(l, f)) {
+		if (l->vague && !f->vague) {
+			l->message = f->message;
+			l->vague = 0;
+		}
 		return l;
+	}
 
-	struct life fresh = { .message = message, .head = head };
+	struct life fresh = { .message = f->message, .head = head, .vague = f->vague };
 	struct life *alias = bpf_map_lookup_elem(&packets, &addr);
 
-	if (alias && alias->message == message) {
+	if (alias && same(alias, f)) {
 		/* pskb_expand_head(): the old buffer is free, and soon another packet's */
 		__u64 old_head = alias->head;
 		struct life *old = bpf_map_lookup_elem(&packets, &old_head);
@@ -75,7 +76,7 @@ static __noinline struct life *live(struct sk_buff *skb, __u64 head, const struc
 	} else {
 		/* unique: no CPU sees two packets in one nanosecond, and 56 bits of them are two years */
 		fresh.id = bpf_ktime_get_ns() << 8 | (bpf_get_smp_processor_id() & 0xff);
-		*born = true;
+		f->flags |= FLAG_NEW;
 		if (bpf_map_update_elem(&packets, &addr, &fresh, BPF_ANY))
 			count_loss(LOSS_PACKET_MAP);
 	}

@@ -58,19 +58,29 @@ enum {
 
 enum {
 	IPPROTO_HOPOPTS = 0,
+	IPPROTO_ICMP = 1,
 	IPPROTO_IPIP = 4,
+	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_IPV6 = 41,
 	IPPROTO_ROUTING = 43,
 	IPPROTO_FRAGMENT = 44,
 	IPPROTO_GRE = 47,
 	IPPROTO_AH = 51,
+	IPPROTO_ICMPV6 = 58,
 	IPPROTO_DSTOPTS = 60,
 };
 
 enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
+};
+
+/* Of sockets that are no full ones, or accept connections: include/net/tcp_states.h. */
+enum {
+	TCP_TIME_WAIT = 6,
+	TCP_LISTEN = 10,
+	TCP_NEW_SYN_RECV = 12,
 };
 
 enum {
@@ -118,12 +128,19 @@ struct net_device {
 };
 
 struct sock_common {
+	__be16 skc_dport;
 	__u16 skc_num; /* local port, host byte order */
+	__u8 skc_state;
 	possible_net_t skc_net;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	__u16 sk_protocol;
 };
 
@@ -163,8 +180,25 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+struct page {
+	unsigned long flags;
+};
+
+/*
+ * A piece of a packet's data. Up to 6.8 the kernel calls it struct bio_vec, then
+ * struct skb_frag, whose first field can be something else than a page, and has
+ * its lowest bit set then (net_iov); laid out alike.
+ */
+typedef struct skb_frag {
+	__u64 page;
+	__u32 len;
+	__u32 offset;
+} skb_frag_t;
+
 struct skb_shared_info {
+	__u8 nr_frags;
 	atomic_t dataref;
+	skb_frag_t frags[17];
 };
 
 union nf_inet_addr {
@@ -257,7 +291,14 @@ struct bpf_nf_ctx {
 #pragma clang attribute pop
 
 /* The context of a tc program; opaque here, the kernel's sk_buff lies behind it. */
-struct __sk_buff;
+struct __sk_buff {
+	__u32 len;
+};
+
+/* A handle of the kernel's, opaque (include/uapi/linux/bpf.h). */
+struct bpf_dynptr {
+	__u64 opaque[2];
+} __attribute__((aligned(8)));
 
 /* Headers on the wire, network byte order. */
 struct iphdr {
@@ -280,6 +321,26 @@ struct ipv6hdr {
 	__u8 hop_limit;
 	__u8 saddr[16];
 	__u8 daddr[16];
+};
+
+enum {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_ACK = 0x10,
+	TCPOPT_TIMESTAMP = 8,
+};
+
+struct tcphdr {
+	__be16 source;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+	__u8 doff; /* in the upper half, 32-bit words */
+	__u8 flags;
+	__be16 window;
+	__sum16 check;
+	__be16 urg_ptr;
 };
 
 struct udphdr {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Recognition: is this sk_buff a DNS message over UDP, plain or in a tunnel,
- * and where do its parts lie? What the parts say is read later, if the packet
- * is one of ours (emit.h).
+ * Recognition: is this sk_buff a DNS message over UDP or a segment of a TCP
+ * connection that carries DNS, plain or in a tunnel, and where do its parts
+ * lie? What the parts say is read later, if the packet is one of ours (emit.h).
  */
 #ifndef DNSPATH_PACKET_H
 #define DNSPATH_PACKET_H
 
 #include "config.h"
 #include "event.h"
+#include "pages.h"
 
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
@@ -16,20 +17,28 @@
 /* An IPv6 chain longer than this is not followed; RFC 8200 section 4.1 lists seven headers, most of them once. */
 #define MAX_EXT_HEADERS 6
 
-/* A DNS message, found. Offsets count from l3, the outermost IP header; a tunnel has a second one at ip_off. */
+/* A packet of ours, found. Offsets count from l3, the outermost IP header; a tunnel has a second one at ip_off. */
 struct found {
 	__u64 l3;     /* address */
 	__u64 digest; /* of the headers whose change makes a new copy of the packet worth its room */
-	__u32 linear; /* bytes from l3 that lie in the linear buffer */
-	__u16 ip_off; /* innermost IP header */
-	__u16 l4_off; /* innermost UDP header */
+	__u64 message; /* tells one message from the next in the same memory */
+	__u64 skb;     /* address */
+	__u32 linear;  /* bytes from l3 that lie in the linear buffer */
+	__u32 end;     /* of what is worth copying */
+	__u32 ip_end;  /* of the innermost IP datagram, as it says itself */
+	__u16 ip_off;  /* innermost IP header */
+	__u16 l4_off;  /* innermost UDP or TCP header */
+	__u16 dns_off; /* what it carries */
 	__u16 outer_off; /* what follows the outer IP header: UDP or GRE; meaningless without a tunnel */
-	__u16 dns_len; /* as the UDP header says */
+	__u16 dns_len; /* as the UDP header says; of TCP, the segment's payload */
 	__u16 dns_id;
+	__u16 dns_flags;
 	__u16 ip_id; /* of the innermost IPv4 header, else 0 */
 	__u16 flags; /* enum event_flag */
 	__u8 proto;  /* of the IP datagram that was looked at last */
 	__u8 tunnel; /* enum tunnel */
+	__u8 vague;  /* the DNS header is out of reach */
+	__u8 pad[3];
 };
 
 /* Where a hook finds the IP header. */
@@ -47,6 +56,11 @@ union ip_header {
 struct udp_and_payload {
 	struct udphdr udp;
 	__u8 payload[12]; /* a DNS header, or what begins with VXLAN's or Geneve's */
+};
+
+struct tcp_and_options {
+	struct tcphdr tcp;
+	__u8 options[12]; /* those that the header has room for, and what follows */
 };
 
 /*
@@ -73,8 +87,8 @@ static __always_inline __u64 mix(__u64 digest, const __u32 *words, __u32 n)
 /* What is looked into; all other protocols end the search. */
 static __always_inline bool carries(__u32 proto)
 {
-	return proto == IPPROTO_UDP || proto == IPPROTO_IPIP || proto == IPPROTO_IPV6 ||
-	       proto == IPPROTO_GRE;
+	return proto == IPPROTO_UDP || proto == IPPROTO_TCP || proto == IPPROTO_IPIP ||
+	       proto == IPPROTO_IPV6 || proto == IPPROTO_GRE;
 }
 
 /* skip_extensions walks the IPv6 headers from off on, and returns the offset of what they carry, or 0. */
@@ -131,35 +145,75 @@ static __always_inline __u32 to_l4(struct found *f)
 		f->proto = forget_bounds(ip.v4.protocol);
 		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
 		f->ip_id = bpf_ntohs(ip.v4.id);
+		f->ip_end = off + bpf_ntohs(ip.v4.tot_len);
 		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
 		return off + (ip.v4.ver_ihl & 0xf) * 4;
 	}
 	if (ip.v4.ver_ihl >> 4 != 6 || off + sizeof(ip.v6) > f->linear)
 		return 0;
 	f->ip_id = zero;
+	f->ip_end = off + sizeof(ip.v6) + bpf_ntohs(ip.v6.payload_len);
 	f->digest = mix(f->digest, &ip.words[2], 8); /* addresses */
 	return skip_extensions(f, forget_bounds(off + sizeof(ip.v6)), ip.v6.nexthdr);
 }
 
-/* to_dns takes in the DNS header behind the UDP header u, whose ports have matched. */
+/* What tells UDP's messages apart if the DNS header is out of reach: the length and the IP ID. */
+#define VAGUELY 0x0000ffff0000ffffULL
+
+/* knows_dns takes in the first words of the DNS header. */
+static __always_inline void knows_dns(struct found *f, const __u8 *dns)
+{
+	f->dns_id = dns[0] << 8 | dns[1];
+	f->dns_flags = dns[2] << 8 | dns[3];
+	f->flags = (f->flags & ~FLAG_QR) | dns[2] >> 7; /* FLAG_QR */
+	f->message = (f->message & VAGUELY) | (__u64)f->dns_id << 48 | (__u64)(dns[2] >> 7) << 16;
+	f->vague = 0;
+}
+
+static __always_inline bool is_dns(__be16 source, __be16 dest)
+{
+	__u32 from = in_ports(dns_ports, bpf_ntohs(source));
+	__u32 to = in_ports(dns_ports, bpf_ntohs(dest));
+
+	return from | to;
+}
+
+/* sent_by_server says by the ports which way a packet goes, for those that don't tell. */
+static __always_inline bool sent_by_server(__be16 source, __be16 dest)
+{
+	__u32 from = in_ports(dns_ports, bpf_ntohs(source));
+	__u32 to = in_ports(dns_ports, bpf_ntohs(dest));
+
+	return from & ~to;
+}
+
+/*
+ * to_dns takes in the DNS header behind the UDP header u, whose ports have
+ * matched. What tells one message from the next are its DNS ID, direction and
+ * length, and the IP ID: neither NAT nor tunnels change the inner one, and most
+ * senders count it up, so that a repeated query differs from the first.
+ */
 static __always_inline void to_dns(struct found *f, const struct udp_and_payload *u)
 {
 	__u32 len = bpf_ntohs(u->udp.len);
-	const __u8 *dns = u->payload;
 
+	f->dns_off = f->l4_off + sizeof(u->udp);
 	f->dns_len = len > sizeof(u->udp) ? forget_bounds(len - sizeof(u->udp)) : zero;
-	if (f->dns_len < 12) {
-		/* no QR bit to read: the port tells the direction */
-		f->flags |= FLAG_SHORT_DNS |
-			    (in_ports(dns_ports, bpf_ntohs(u->udp.dest)) ? 0 : FLAG_QR);
+	f->end = f->dns_off + f->dns_len;
+	f->message = (__u64)f->ip_id << 32 | f->dns_len;
+	if (f->dns_len >= 12 && f->dns_off + 4 <= f->linear) {
+		knows_dns(f, u->payload);
 		return;
 	}
-	if (f->l4_off + sizeof(u->udp) + 12 > f->linear) {
-		f->flags |= FLAG_NONLINEAR;
-		return;
+	/* no QR bit to read: the port tells the direction */
+	if (sent_by_server(u->udp.source, u->udp.dest)) {
+		f->flags |= FLAG_QR;
+		f->message |= 1 << 16;
 	}
-	f->dns_id = dns[0] << 8 | dns[1];
-	f->flags |= dns[2] >> 7; /* FLAG_QR */
+	if (f->dns_len < 12)
+		f->flags |= FLAG_SHORT_DNS;
+	else
+		f->vague = 1;
 }
 
 /* carries_ip says whether an EtherType is IPv4's or IPv6's. */
@@ -222,6 +276,27 @@ static __always_inline __u32 into_gre(struct found *f)
 	return carries_ip(type) ? off : 0;
 }
 
+/* end_of returns where the packet ends as the sk_buff says. */
+static __always_inline __u32 end_of(const struct found *f)
+{
+	struct sk_buff *skb = (struct sk_buff *)f->skb;
+
+	return (__u64)BPF_CORE_READ(skb, data) + BPF_CORE_READ(skb, len) - f->l3;
+}
+
+/* ask_pages reads the DNS header where it lies in a page. */
+static __always_inline void ask_pages(struct found *f)
+{
+	__u8 dns[4];
+	__u32 len;
+	__u64 from = page_at((struct sk_buff *)f->skb, 0, &len);
+
+	/* all of it, or its end, lies there */
+	if (f->dns_off == f->linear && len >= sizeof(dns) &&
+	    !bpf_probe_read_kernel(dns, sizeof(dns), (void *)from))
+		knows_dns(f, dns);
+}
+
 /* What one IP datagram turned out to hold. */
 enum holds {
 	HOLDS_NOTHING,
@@ -250,12 +325,57 @@ static __always_inline enum holds look_udp(struct found *f)
 	__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest, u.udp.check };
 
 	f->digest = mix(f->digest, words, 2);
-	if (in_ports(dns_ports, bpf_ntohs(u.udp.dest)) ||
-	    in_ports(dns_ports, bpf_ntohs(u.udp.source))) {
+	if (is_dns(u.udp.source, u.udp.dest)) {
 		to_dns(f, &u);
 		return HOLDS_DNS;
 	}
 	return steps_into(f, into_udp(f, &u));
+}
+
+/* tsval reads the timestamp of a TCP header with the usual options, in the places where Linux and others put it; 0 if it isn't there. */
+static __always_inline __u32 tsval(const struct tcp_and_options *t)
+{
+	const __u8 *o = t->options;
+	const __u32 *words = (const __u32 *)o;
+
+	if (o[2] == TCPOPT_TIMESTAMP && o[3] == 10) /* behind two NOPs */
+		return words[1];
+	if (o[6] == TCPOPT_TIMESTAMP && o[7] == 10) /* of a SYN, behind the MSS */
+		return words[2];
+	return 0;
+}
+
+/*
+ * look_tcp takes in the TCP segment at f->l4_off, unless it acknowledges and no
+ * more. A segment sent again lies in the same memory, and has the same sequence
+ * number: its timestamp and IP ID tell it from the first.
+ */
+static __always_inline enum holds look_tcp(struct found *f)
+{
+	struct tcp_and_options t;
+	__u32 end = f->ip_end, len;
+
+	if (f->l4_off + sizeof(t.tcp) > f->linear ||
+	    bpf_probe_read_kernel(&t, sizeof(t), (void *)(f->l3 + f->l4_off)) ||
+	    !is_dns(t.tcp.source, t.tcp.dest))
+		return HOLDS_NOTHING;
+	f->dns_off = forget_bounds(f->l4_off + (t.tcp.doff >> 4) * 4);
+	if (end <=
+	    f->dns_off) /* more than 64 KB (BIG TCP): the header has no room for the length */
+		end = end_of(f);
+	len = forget_bounds(end > f->dns_off ? end - f->dns_off : 0);
+	if (!len && !(t.tcp.flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+		return HOLDS_NOTHING;
+	f->dns_len = len;
+	f->end = f->dns_off + len;
+	f->flags |= sent_by_server(t.tcp.source, t.tcp.dest); /* FLAG_QR */
+
+	__u32 words[] = { (__u32)t.tcp.source << 16 | t.tcp.dest, t.tcp.seq, t.tcp.check };
+	__u32 what[] = { t.tcp.seq, (__u32)f->ip_id << 16 | t.tcp.flags, len, tsval(&t) };
+
+	f->digest = mix(f->digest, words, 3);
+	f->message = mix(IPPROTO_TCP, what, 4);
+	return HOLDS_DNS;
 }
 
 /*
@@ -272,6 +392,8 @@ static __noinline enum holds look(struct found *f)
 	f->l4_off = off;
 	if (f->proto == IPPROTO_UDP)
 		return look_udp(f);
+	if (f->proto == IPPROTO_TCP)
+		return look_tcp(f);
 	if (f->proto == IPPROTO_GRE)
 		return steps_into(f, into_gre(f));
 	f->tunnel = forget_bounds(TUNNEL_IP);
@@ -300,15 +422,19 @@ static __noinline bool find(struct found *out, struct sk_buff *skb, enum l3_at a
 	f.linear = head + BPF_CORE_READ(skb, tail) - f.l3;
 	if (f.linear > 0xffff) /* the header lies behind the tail: not set */
 		return false;
+	f.skb = (__u64)skb;
 	f.digest = 0xcbf29ce484222325ULL;
-	f.ip_off = f.outer_off = f.flags = f.dns_id = forget_bounds(0);
+	f.ip_off = f.outer_off = f.flags = f.dns_id = f.dns_flags = forget_bounds(0);
 	f.tunnel = TUNNEL_NONE;
+	f.vague = 0;
 
 	holds = look(&f);
 	if (holds == HOLDS_TUNNEL)
 		holds = look(&f);
 	if (holds != HOLDS_DNS)
 		return false;
+	if (f.vague && have_pages())
+		ask_pages(&f);
 	/* A copy by way of a helper: the verifier then takes all ways to get here for one. */
 	return !bpf_probe_read_kernel(out, sizeof(*out), &f);
 }

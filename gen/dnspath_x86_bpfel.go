@@ -31,10 +31,15 @@ type DnspathEvent struct {
 	Vni           uint32
 	CtStatus      uint32
 	Mark          uint32
+	TcpSeq        uint32
+	TcpAck        uint32
+	Mtu           uint32
+	Outer2Vni     uint32
 	DnsId         uint16
 	DnsFlags      uint16
 	DnsLen        uint16
 	DnsOff        uint16
+	FragOff       uint16
 	CapLen        uint16
 	IpId          uint16
 	Check         uint16
@@ -44,9 +49,9 @@ type DnspathEvent struct {
 	L4Off         uint16
 	Flow          DnspathTuple
 	Outer         DnspathTuple
+	Outer2        DnspathTuple
 	CtOrig        DnspathTuple
 	CtReply       DnspathTuple
-	_             [2]byte
 	Route         DnspathRoute
 	Family        uint8
 	OuterFamily   uint8
@@ -61,8 +66,12 @@ type DnspathEvent struct {
 	IcmpType      uint8
 	IcmpCode      uint8
 	PktType       uint8
-	Pad           uint8
-	_             [6]byte
+	TcpFlags      uint8
+	Outer2Family  uint8
+	Tunnel2       uint8
+	From          [16]uint8
+	To            [16]uint8
+	Pad           [8]uint8
 }
 
 type DnspathEventFlag uint32
@@ -79,6 +88,8 @@ const (
 	DnspathEventFlagFLAG_NEW       DnspathEventFlag = 256
 	DnspathEventFlagFLAG_IN_HOOK   DnspathEventFlag = 512
 	DnspathEventFlagFLAG_RETURNED  DnspathEventFlag = 1024
+	DnspathEventFlagFLAG_FRAG_LAST DnspathEventFlag = 2048
+	DnspathEventFlagFLAG_QUOTE     DnspathEventFlag = 4096
 )
 
 type DnspathFrames struct {
@@ -153,7 +164,9 @@ type DnspathLife struct {
 	HookLeft uint8
 	Sent     uint8
 	Read     uint8
-	Pad      [4]uint8
+	Vague    uint8
+	Whole    uint8
+	Pad      [2]uint8
 }
 
 type DnspathLoss uint32
@@ -367,9 +380,13 @@ const (
 	DnspathProgSockRcvqueueFull              = "sock_rcvqueue_full"
 	DnspathProgTcEgress                      = "tc_egress"
 	DnspathProgTcIngress                     = "tc_ingress"
+	DnspathProgTryDynptrNetfilter            = "try_dynptr_netfilter"
+	DnspathProgTryDynptrTracing              = "try_dynptr_tracing"
 	DnspathProgUdpFailQueueRcvSkb            = "udp_fail_queue_rcv_skb"
 	DnspathVarConsumeSkbArgs                 = "consume_skb_args"
 	DnspathVarDnsPorts                       = "dns_ports"
+	DnspathVarDynptrInNetfilter              = "dynptr_in_netfilter"
+	DnspathVarDynptrInTracing                = "dynptr_in_tracing"
 	DnspathVarFilterNetns                    = "filter_netns"
 	DnspathVarFunctions                      = "functions"
 	DnspathVarGenevePorts                    = "geneve_ports"
@@ -388,7 +405,12 @@ const (
 	DnspathVarNftPktinfoState                = "nft_pktinfo_state"
 	DnspathVarNftTableFamily                 = "nft_table_family"
 	DnspathVarNftTableName                   = "nft_table_name"
+	DnspathVarPageOffsetBaseAt               = "page_offset_base_at"
+	DnspathVarPageShift                      = "page_shift"
 	DnspathVarUdpFailArgs                    = "udp_fail_args"
+	DnspathVarUdpQueuedByFunction            = "udp_queued_by_function"
+	DnspathVarUdpReadByFunction              = "udp_read_by_function"
+	DnspathVarVmemmapBaseAt                  = "vmemmap_base_at"
 	DnspathVarVxlanPorts                     = "vxlan_ports"
 	DnspathVarWakeupBytes                    = "wakeup_bytes"
 	DnspathVarXtTableName                    = "xt_table_name"
@@ -509,6 +531,8 @@ type DnspathProgramSpecs struct {
 	SockRcvqueueFull              *ebpf.ProgramSpec `ebpf:"sock_rcvqueue_full"`
 	TcEgress                      *ebpf.ProgramSpec `ebpf:"tc_egress"`
 	TcIngress                     *ebpf.ProgramSpec `ebpf:"tc_ingress"`
+	TryDynptrNetfilter            *ebpf.ProgramSpec `ebpf:"try_dynptr_netfilter"`
+	TryDynptrTracing              *ebpf.ProgramSpec `ebpf:"try_dynptr_tracing"`
 	UdpFailQueueRcvSkb            *ebpf.ProgramSpec `ebpf:"udp_fail_queue_rcv_skb"`
 }
 
@@ -530,30 +554,37 @@ type DnspathMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DnspathVariableSpecs struct {
-	ConsumeSkbArgs     *ebpf.VariableSpec `ebpf:"consume_skb_args"`
-	DnsPorts           *ebpf.VariableSpec `ebpf:"dns_ports"`
-	FilterNetns        *ebpf.VariableSpec `ebpf:"filter_netns"`
-	Functions          *ebpf.VariableSpec `ebpf:"functions"`
-	GenevePorts        *ebpf.VariableSpec `ebpf:"geneve_ports"`
-	HaveCookies        *ebpf.VariableSpec `ebpf:"have_cookies"`
-	KeepEventFlag      *ebpf.VariableSpec `ebpf:"keep_event_flag"`
-	KeepFunctionFlag   *ebpf.VariableSpec `ebpf:"keep_function_flag"`
-	KeepLoss           *ebpf.VariableSpec `ebpf:"keep_loss"`
-	KeepProbe          *ebpf.VariableSpec `ebpf:"keep_probe"`
-	KeepRecord         *ebpf.VariableSpec `ebpf:"keep_record"`
-	KeepStep           *ebpf.VariableSpec `ebpf:"keep_step"`
-	KeepTunnel         *ebpf.VariableSpec `ebpf:"keep_tunnel"`
-	KfreeSkbArgs       *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
-	NeighEventSendArgs *ebpf.VariableSpec `ebpf:"neigh_event_send_args"`
-	NftChainName       *ebpf.VariableSpec `ebpf:"nft_chain_name"`
-	NftChainTable      *ebpf.VariableSpec `ebpf:"nft_chain_table"`
-	NftPktinfoState    *ebpf.VariableSpec `ebpf:"nft_pktinfo_state"`
-	NftTableFamily     *ebpf.VariableSpec `ebpf:"nft_table_family"`
-	NftTableName       *ebpf.VariableSpec `ebpf:"nft_table_name"`
-	UdpFailArgs        *ebpf.VariableSpec `ebpf:"udp_fail_args"`
-	VxlanPorts         *ebpf.VariableSpec `ebpf:"vxlan_ports"`
-	WakeupBytes        *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
-	XtTableName        *ebpf.VariableSpec `ebpf:"xt_table_name"`
+	ConsumeSkbArgs      *ebpf.VariableSpec `ebpf:"consume_skb_args"`
+	DnsPorts            *ebpf.VariableSpec `ebpf:"dns_ports"`
+	DynptrInNetfilter   *ebpf.VariableSpec `ebpf:"dynptr_in_netfilter"`
+	DynptrInTracing     *ebpf.VariableSpec `ebpf:"dynptr_in_tracing"`
+	FilterNetns         *ebpf.VariableSpec `ebpf:"filter_netns"`
+	Functions           *ebpf.VariableSpec `ebpf:"functions"`
+	GenevePorts         *ebpf.VariableSpec `ebpf:"geneve_ports"`
+	HaveCookies         *ebpf.VariableSpec `ebpf:"have_cookies"`
+	KeepEventFlag       *ebpf.VariableSpec `ebpf:"keep_event_flag"`
+	KeepFunctionFlag    *ebpf.VariableSpec `ebpf:"keep_function_flag"`
+	KeepLoss            *ebpf.VariableSpec `ebpf:"keep_loss"`
+	KeepProbe           *ebpf.VariableSpec `ebpf:"keep_probe"`
+	KeepRecord          *ebpf.VariableSpec `ebpf:"keep_record"`
+	KeepStep            *ebpf.VariableSpec `ebpf:"keep_step"`
+	KeepTunnel          *ebpf.VariableSpec `ebpf:"keep_tunnel"`
+	KfreeSkbArgs        *ebpf.VariableSpec `ebpf:"kfree_skb_args"`
+	NeighEventSendArgs  *ebpf.VariableSpec `ebpf:"neigh_event_send_args"`
+	NftChainName        *ebpf.VariableSpec `ebpf:"nft_chain_name"`
+	NftChainTable       *ebpf.VariableSpec `ebpf:"nft_chain_table"`
+	NftPktinfoState     *ebpf.VariableSpec `ebpf:"nft_pktinfo_state"`
+	NftTableFamily      *ebpf.VariableSpec `ebpf:"nft_table_family"`
+	NftTableName        *ebpf.VariableSpec `ebpf:"nft_table_name"`
+	PageOffsetBaseAt    *ebpf.VariableSpec `ebpf:"page_offset_base_at"`
+	PageShift           *ebpf.VariableSpec `ebpf:"page_shift"`
+	UdpFailArgs         *ebpf.VariableSpec `ebpf:"udp_fail_args"`
+	UdpQueuedByFunction *ebpf.VariableSpec `ebpf:"udp_queued_by_function"`
+	UdpReadByFunction   *ebpf.VariableSpec `ebpf:"udp_read_by_function"`
+	VmemmapBaseAt       *ebpf.VariableSpec `ebpf:"vmemmap_base_at"`
+	VxlanPorts          *ebpf.VariableSpec `ebpf:"vxlan_ports"`
+	WakeupBytes         *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
+	XtTableName         *ebpf.VariableSpec `ebpf:"xt_table_name"`
 }
 
 // DnspathObjects contains all objects after they have been loaded into the kernel.
@@ -603,30 +634,37 @@ func (m *DnspathMaps) Close() error {
 //
 // It can be passed to LoadDnspathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DnspathVariables struct {
-	ConsumeSkbArgs     *ebpf.Variable `ebpf:"consume_skb_args"`
-	DnsPorts           *ebpf.Variable `ebpf:"dns_ports"`
-	FilterNetns        *ebpf.Variable `ebpf:"filter_netns"`
-	Functions          *ebpf.Variable `ebpf:"functions"`
-	GenevePorts        *ebpf.Variable `ebpf:"geneve_ports"`
-	HaveCookies        *ebpf.Variable `ebpf:"have_cookies"`
-	KeepEventFlag      *ebpf.Variable `ebpf:"keep_event_flag"`
-	KeepFunctionFlag   *ebpf.Variable `ebpf:"keep_function_flag"`
-	KeepLoss           *ebpf.Variable `ebpf:"keep_loss"`
-	KeepProbe          *ebpf.Variable `ebpf:"keep_probe"`
-	KeepRecord         *ebpf.Variable `ebpf:"keep_record"`
-	KeepStep           *ebpf.Variable `ebpf:"keep_step"`
-	KeepTunnel         *ebpf.Variable `ebpf:"keep_tunnel"`
-	KfreeSkbArgs       *ebpf.Variable `ebpf:"kfree_skb_args"`
-	NeighEventSendArgs *ebpf.Variable `ebpf:"neigh_event_send_args"`
-	NftChainName       *ebpf.Variable `ebpf:"nft_chain_name"`
-	NftChainTable      *ebpf.Variable `ebpf:"nft_chain_table"`
-	NftPktinfoState    *ebpf.Variable `ebpf:"nft_pktinfo_state"`
-	NftTableFamily     *ebpf.Variable `ebpf:"nft_table_family"`
-	NftTableName       *ebpf.Variable `ebpf:"nft_table_name"`
-	UdpFailArgs        *ebpf.Variable `ebpf:"udp_fail_args"`
-	VxlanPorts         *ebpf.Variable `ebpf:"vxlan_ports"`
-	WakeupBytes        *ebpf.Variable `ebpf:"wakeup_bytes"`
-	XtTableName        *ebpf.Variable `ebpf:"xt_table_name"`
+	ConsumeSkbArgs      *ebpf.Variable `ebpf:"consume_skb_args"`
+	DnsPorts            *ebpf.Variable `ebpf:"dns_ports"`
+	DynptrInNetfilter   *ebpf.Variable `ebpf:"dynptr_in_netfilter"`
+	DynptrInTracing     *ebpf.Variable `ebpf:"dynptr_in_tracing"`
+	FilterNetns         *ebpf.Variable `ebpf:"filter_netns"`
+	Functions           *ebpf.Variable `ebpf:"functions"`
+	GenevePorts         *ebpf.Variable `ebpf:"geneve_ports"`
+	HaveCookies         *ebpf.Variable `ebpf:"have_cookies"`
+	KeepEventFlag       *ebpf.Variable `ebpf:"keep_event_flag"`
+	KeepFunctionFlag    *ebpf.Variable `ebpf:"keep_function_flag"`
+	KeepLoss            *ebpf.Variable `ebpf:"keep_loss"`
+	KeepProbe           *ebpf.Variable `ebpf:"keep_probe"`
+	KeepRecord          *ebpf.Variable `ebpf:"keep_record"`
+	KeepStep            *ebpf.Variable `ebpf:"keep_step"`
+	KeepTunnel          *ebpf.Variable `ebpf:"keep_tunnel"`
+	KfreeSkbArgs        *ebpf.Variable `ebpf:"kfree_skb_args"`
+	NeighEventSendArgs  *ebpf.Variable `ebpf:"neigh_event_send_args"`
+	NftChainName        *ebpf.Variable `ebpf:"nft_chain_name"`
+	NftChainTable       *ebpf.Variable `ebpf:"nft_chain_table"`
+	NftPktinfoState     *ebpf.Variable `ebpf:"nft_pktinfo_state"`
+	NftTableFamily      *ebpf.Variable `ebpf:"nft_table_family"`
+	NftTableName        *ebpf.Variable `ebpf:"nft_table_name"`
+	PageOffsetBaseAt    *ebpf.Variable `ebpf:"page_offset_base_at"`
+	PageShift           *ebpf.Variable `ebpf:"page_shift"`
+	UdpFailArgs         *ebpf.Variable `ebpf:"udp_fail_args"`
+	UdpQueuedByFunction *ebpf.Variable `ebpf:"udp_queued_by_function"`
+	UdpReadByFunction   *ebpf.Variable `ebpf:"udp_read_by_function"`
+	VmemmapBaseAt       *ebpf.Variable `ebpf:"vmemmap_base_at"`
+	VxlanPorts          *ebpf.Variable `ebpf:"vxlan_ports"`
+	WakeupBytes         *ebpf.Variable `ebpf:"wakeup_bytes"`
+	XtTableName         *ebpf.Variable `ebpf:"xt_table_name"`
 }
 
 // DnspathPrograms contains all programs after they have been loaded into the kernel.
@@ -706,6 +744,8 @@ type DnspathPrograms struct {
 	SockRcvqueueFull              *ebpf.Program `ebpf:"sock_rcvqueue_full"`
 	TcEgress                      *ebpf.Program `ebpf:"tc_egress"`
 	TcIngress                     *ebpf.Program `ebpf:"tc_ingress"`
+	TryDynptrNetfilter            *ebpf.Program `ebpf:"try_dynptr_netfilter"`
+	TryDynptrTracing              *ebpf.Program `ebpf:"try_dynptr_tracing"`
 	UdpFailQueueRcvSkb            *ebpf.Program `ebpf:"udp_fail_queue_rcv_skb"`
 }
 
@@ -784,6 +824,8 @@ func (p *DnspathPrograms) Close() error {
 		p.SockRcvqueueFull,
 		p.TcEgress,
 		p.TcIngress,
+		p.TryDynptrNetfilter,
+		p.TryDynptrTracing,
 		p.UdpFailQueueRcvSkb,
 	)
 }

@@ -104,11 +104,24 @@ func (d *Decoder) decodePacket(e *Event, record []byte) error {
 		Field: w.Check, Outer: w.OuterCheck, Summed: w.H.IpSummed, Level: w.CsumLevel,
 		Start: w.CsumStart, Offset: w.CsumOffset, L4: w.L4Off, Encap: w.Encapsulation != 0,
 	}
+	if w.Proto == protoTCP {
+		e.TCP = segment(&w)
+	}
 	d.decodeOptional(e, &w, flags)
 	if w.CapLen > 0 {
 		e.Captured = bytes.Clone(record[eventSize : eventSize+int(w.CapLen)])
 	}
 	return nil
+}
+
+// protoTCP is IPPROTO_TCP.
+const protoTCP = 6
+
+func segment(w *gen.DnspathEvent) *TCP {
+	return &TCP{
+		Seq: w.TcpSeq, Ack: w.TcpAck, Len: w.DnsLen,
+		FIN: w.TcpFlags&0x01 != 0, SYN: w.TcpFlags&0x02 != 0, RST: w.TcpFlags&0x04 != 0, ACK: w.TcpFlags&0x10 != 0,
+	}
 }
 
 func (d *Decoder) decodeStep(e *Event, record []byte) error {

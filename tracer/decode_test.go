@@ -98,6 +98,21 @@ func TestDecode(t *testing.T) {
 				gen.DnspathEventFlagFLAG_FRAGMENT | gen.DnspathEventFlagFLAG_UNTRACKED | gen.DnspathEventFlagFLAG_LOCAL)},
 			Family: 4, Flow: v4,
 		}, "", &Event{Probe: ProbeTCIngress, Src: src, Dst: dst, Response: true, Local: true, Short: true, Nonlinear: true, Fragment: true, NoTrack: true}},
+		{"TCP", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER)},
+			Family: 4, Flow: v4, Proto: protoTCP, TcpSeq: 0xfffffff0, TcpAck: 7, TcpFlags: 0x19, DnsLen: 5, DnsOff: 2,
+		}, "ip\x00\x03dns", &Event{
+			Probe: ProbeNFEnter, Src: src, Dst: dst, DNSLen: 5, DNSOffset: 2, Captured: []byte("ip\x00\x03dns"),
+			TCP: &TCP{Seq: 0xfffffff0, Ack: 7, Len: 5, ACK: true, FIN: true},
+		}},
+		{"TCP that opens", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER)},
+			Family: 4, Flow: v4, Proto: protoTCP, TcpSeq: 1, TcpFlags: 0x02,
+		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, TCP: &TCP{Seq: 1, SYN: true}}},
+		{"TCP that is refused", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER)},
+			Family: 4, Flow: v4, Proto: protoTCP, TcpFlags: 0x14,
+		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, TCP: &TCP{ACK: true, RST: true}}},
 		{"in a hook", gen.DnspathEvent{
 			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK)},
 			Family: 4, Flow: v4,
@@ -218,6 +233,7 @@ func FuzzDecode(f *testing.F) {
 	for probe := range uint8(gen.DnspathProbePROBE_MAX) + 1 {
 		f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: probe, Flags: 0xffff, Ret: -12}, Family: 4, DnsOff: 2, DnsLen: 40, Tunnel: 1}, "captured"))
 	}
+	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1}, Proto: protoTCP, TcpFlags: 0x18, DnsOff: 2, DnsLen: 6}, "ip\x00\x04dnsd"))
 	f.Add(rawRecord(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1}, CapLen: 0xffff}, ""))
 	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1, Time: 1<<64 - 1}}, ""))
 	f.Add([]byte{})

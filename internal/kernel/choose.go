@@ -3,6 +3,8 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"math/bits"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -47,6 +49,13 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, types *moduleTypes, symbols 
 	}
 	for name := range unused {
 		delete(spec.Programs, name)
+	}
+	for _, name := range trials { // loaded alone
+		delete(spec.Programs, name)
+	}
+	s.seen = map[string]bool{}
+	for name, why := range absent {
+		s.seen[name] = why == ""
 	}
 	return nil
 }
@@ -100,6 +109,13 @@ func (s *Session) configure(spec *ebpf.CollectionSpec, types *moduleTypes) error
 		"filter_netns": s.opts.NetNS != nil,
 		"wakeup_bytes": uint32(size / 8),
 		"have_cookies": haveCookies(),
+		"page_shift":   uint32(bits.TrailingZeros(uint(os.Getpagesize()))),
+
+		"udp_queued_by_function": s.seen["__udp_enqueue_schedule_skb"],
+		"udp_read_by_function":   s.seen["skb_consume_udp"],
+	}
+	if err := s.reach(values, types.kernel); err != nil {
+		return err
 	}
 	for name, list := range map[string][]uint16{
 		"dns_ports": s.opts.Ports, "vxlan_ports": s.opts.VXLANPorts, "geneve_ports": s.opts.GenevePorts,

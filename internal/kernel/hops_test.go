@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +28,7 @@ func TestHopsCoverPrograms(t *testing.T) {
 			got = append(got, h.Program)
 		}
 	}
+	got = slices.AppendSeq(got, maps.Values(trials))
 	for name := range functionPrograms() {
 		if name != "called_br_handle_frame" && !strings.Contains(name, "_request") { // by kprobe alone
 			got = append(got, name)

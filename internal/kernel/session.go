@@ -19,7 +19,7 @@ import (
 // Options select what a Session observes. The zero value observes DNS on port
 // 53, VXLAN on 4789 and 8472, in every network namespace, by tracepoints alone.
 type Options struct {
-	Ports       []uint16  // UDP ports that carry DNS; nil is 53; at most MaxPorts
+	Ports       []uint16  // UDP and TCP ports that carry DNS; nil is 53; at most MaxPorts
 	VXLANPorts  []uint16  // nil is 4789 and 8472; at most MaxPorts
 	GenevePorts []uint16  // nil is 6081; at most MaxPorts
 	NetNS       []uint32  // inodes of the only namespaces to observe; nil is all
@@ -63,6 +63,7 @@ type Session struct {
 	backend Backend
 	took    Took
 	reasons map[uint32]string // names of drop reasons
+	seen    map[string]bool   // functions that are probed, by name
 	syms    *symbols
 
 	mu      sync.Mutex

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,6 +105,27 @@ func (s *symbols) addresses(want map[string]string) (map[string]uint64, error) {
 	return found, nil
 }
 
+// variables returns where the kernel keeps the given variables, as far as
+// /proc/kallsyms tells (CONFIG_KALLSYMS_ALL) and hides no addresses.
+func (s *symbols) variables(names ...string) map[string]uint64 {
+	f, err := s.open()
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	found := map[string]uint64{}
+	for r := bufio.NewReaderSize(f, 1<<16); len(found) < len(names); {
+		line, err := r.ReadSlice('\n')
+		if at, sym, ok := symbol(line, "bBdDrR"); ok && at != 0 && slices.Contains(names, string(sym)) {
+			found[string(sym)] = at
+		}
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			break
+		}
+	}
+	return found
+}
+
 // note takes in that a function of module was found in the module in, "" being
 // the kernel itself. The first of several is taken.
 func note(found map[string]uint64, builtIn map[string]map[string]uint64, name, module, in string, at uint64) {
@@ -153,9 +175,12 @@ func nearest(kallsyms io.Reader, addr uint64) string {
 }
 
 // codeSymbol takes a line of kallsyms apart, if it is one of a function.
-func codeSymbol(line []byte) (addr uint64, name []byte, ok bool) {
+func codeSymbol(line []byte) (addr uint64, name []byte, ok bool) { return symbol(line, "tTwW") }
+
+// symbol takes a line of kallsyms apart, if it is one of the given types, as nm has them.
+func symbol(line []byte, types string) (addr uint64, name []byte, ok bool) {
 	hex, rest, ok := bytes.Cut(line, []byte{' '})
-	if !ok || len(rest) < 3 || !strings.ContainsRune("tTwW", rune(rest[0])) {
+	if !ok || len(rest) < 3 || !strings.ContainsRune(types, rune(rest[0])) {
 		return 0, nil, false
 	}
 	addr, err := strconv.ParseUint(string(hex), 16, 64)
