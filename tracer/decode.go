@@ -105,7 +105,7 @@ func (d *Decoder) decodePacket(e *Event, record []byte) error {
 		Start: w.CsumStart, Offset: w.CsumOffset, L4: w.L4Off, Encap: w.Encapsulation != 0,
 	}
 	if w.Proto == protoTCP {
-		e.TCP = segment(&w)
+		e.TCP = segmentOf(&w)
 	}
 	d.decodeOptional(e, &w, flags)
 	if w.CapLen > 0 {
@@ -117,7 +117,7 @@ func (d *Decoder) decodePacket(e *Event, record []byte) error {
 // protoTCP is IPPROTO_TCP.
 const protoTCP = 6
 
-func segment(w *gen.DnspathEvent) *TCP {
+func segmentOf(w *gen.DnspathEvent) *TCP {
 	return &TCP{
 		Seq: w.TcpSeq, Ack: w.TcpAck, Len: w.DnsLen,
 		FIN: w.TcpFlags&0x01 != 0, SYN: w.TcpFlags&0x02 != 0, RST: w.TcpFlags&0x04 != 0, ACK: w.TcpFlags&0x10 != 0,
