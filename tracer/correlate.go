@@ -23,6 +23,10 @@ type CorrelatorOptions struct {
 	Reorder    time.Duration // how far events of different CPUs may be out of order; 0 is 10 ms
 	MaxLookups int           // open at one time; 0 is 65536
 	MaxEvents  int           // of all open lookups together; 0 is 262144
+
+	// Ended is called with each lookup when it has ended. It is handed out then, or
+	// later with the rest of its story. May be nil.
+	Ended func(*Lookup)
 }
 
 // Counters say what a Correlator did, and what it had to give up.
@@ -42,7 +46,8 @@ type Counters struct {
 type Correlator struct {
 	timeout, grace, linger, reorder uint64
 	maxLookups, maxEvents           int
-	done                            func(*Lookup)
+	ended                           func(*Lookup)
+	stories                         *stories
 
 	pending fifo[*Event] // not yet released, in order of time
 	now     uint64       // newest time known
@@ -63,9 +68,9 @@ type Correlator struct {
 
 	// What belonged to lookups that were handed out lately: events that come after
 	// their time don't start new ones.
-	closed   recent[uint64]
-	answered recent[flowKey]
-	ended    recent[flowKey] // TCP connections
+	closed    recent[uint64]
+	answered  recent[flowKey]
+	overConns recent[flowKey] // TCP connections
 }
 
 // flowKey finds the lookup of a packet: its addresses by their role, and the
@@ -89,11 +94,11 @@ const (
 type gap struct{ from, to uint64 }
 
 // NewCorrelator returns a Correlator that calls done with each lookup that has
-// ended, in the order in which they end.
+// ended, in the order in which they and their stories end.
 func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 	or := func(d, otherwise time.Duration) uint64 { return uint64(cmp.Or(d, otherwise)) }
 	timeout := or(opts.Timeout, 5*time.Second)
-	return &Correlator{
+	c := &Correlator{
 		timeout: timeout,
 		// Resolvers retry when their own timeout is over: a lookup waits a little
 		// beyond it, so that a retry joins it.
@@ -102,11 +107,13 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 		reorder:    or(opts.Reorder, 10*time.Millisecond),
 		maxLookups: cmp.Or(opts.MaxLookups, defaultMaxLookups),
 		maxEvents:  cmp.Or(opts.MaxEvents, defaultMaxEvents),
-		done:       done,
+		ended:      opts.Ended,
 		packets:    map[uint64]*legState{},
 		flows:      map[flowKey]*lookupState{},
 		conns:      map[flowKey]*connState{},
 	}
+	c.stories = newStories(c.timeout+c.grace, c.maxEvents, done)
+	return c
 }
 
 // Counters returns what was counted so far.
@@ -217,7 +224,10 @@ func (c *Correlator) close(l *lookupState) {
 	}
 	if out != nil {
 		c.count.Lookups++
-		c.done(out)
+		if c.ended != nil {
+			c.ended(out)
+		}
+		c.stories.end(l, out)
 	}
 }
 

@@ -43,6 +43,9 @@ type Lookup struct {
 	FateNetNS  uint32   // where Detail happened; 0 unknown or nowhere
 	Incomplete bool     // events are missing, or may be: hops may be absent
 	Why        []string // what makes it incomplete
+
+	Story *Story // that it is part of; nil: it is alone
+	Links []Link // to other lookups
 }
 
 // Transport is what carried a lookup.

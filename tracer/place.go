@@ -21,6 +21,7 @@ type lookupState struct {
 	cut      bool   // events beyond the bounds were thrown away
 	cutShort bool   // the trace ended before its time was up
 	why      []string
+	member   *member // in stories
 
 	// Over TCP.
 	conn    *connState  // nil: UDP
@@ -355,8 +356,9 @@ func (c *Correlator) readDatagram(leg *legState, e *Event) {
 		leg.message = messageOf(e)
 	}
 	l := leg.lookups[0]
-	if !leg.response && l.question == nil {
+	if !leg.response && l.question == nil && leg.message != nil {
 		l.question = leg.message
+		c.stories.ask(l)
 	}
 }
 

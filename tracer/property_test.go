@@ -81,16 +81,16 @@ func (s *scene) crowdStream(random *rand.Rand, i uint16) Outcome {
 		st.fromClient(TCP{SYN: true}, nil).leavePod().drop(aVeth, "NETFILTER_DROP", "nf_hook_slow")
 		return OutcomeDropped
 	case 1:
-		st.fromClient(TCP{SYN: true}, nil).arrive()
+		st.fromClient(TCP{SYN: true}, nil).reachServer()
 		st.fromServer(TCP{RST: true}, nil).comeHome()
 		return OutcomeRejected
 	case 2:
 		st.open()
-		st.fromClient(data, q).arrive()
+		st.fromClient(data, q).reachServer()
 		return OutcomeLost
 	case 3: // cut into segments, of which one is dropped once
 		st.open()
-		st.fromClient(data, q).arrive()
+		st.fromClient(data, q).reachServer()
 		first, second := st.fromServer(data, r[:9]), st.fromServer(data, r[9:])
 		first.leaveServer().drop(bVeth, "QDISC_DROP", "qdisc")
 		second.comeHome()
@@ -98,9 +98,9 @@ func (s *scene) crowdStream(random *rand.Rand, i uint16) Outcome {
 		first.again().comeHome()
 	default:
 		st.open()
-		st.fromClient(data, q).arrive()
+		st.fromClient(data, q).reachServer()
 		st.fromServer(data, r).comeHome()
-		st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+		st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 		st.fromServer(TCP{FIN: true}, nil).comeHome()
 	}
 	return OutcomeAnswered
@@ -195,9 +195,9 @@ func checkCrowd(t *testing.T, seed uint64, d *damage, random *rand.Rand) {
 			missing[e.number()] = true
 		}
 	}
-	var done uint64
+	var done []*Lookup
 	c := NewCorrelator(CorrelatorOptions{Linger: 5 * time.Millisecond}, func(l *Lookup) {
-		done++
+		done = append(done, l)
 		delete(missing, l.number())
 		checkOwner(t, seed, l, owner)
 		if want := truth[l.number()]; l.Outcome != want && !d.blurred && (d.loss == 0 || l.Outcome != OutcomeIncomplete || !l.Incomplete) {
@@ -213,15 +213,17 @@ func checkCrowd(t *testing.T, seed uint64, d *damage, random *rand.Rand) {
 			c.Advance(0)
 		}
 	}
-	c.Advance(sceneStart + uint64(time.Minute))
+	c.Advance(sceneStart + uint64(time.Hour))
+	wantEmpty(t, c)
 	c.Flush()
 	wantEmpty(t, c)
 	if len(missing) > 0 {
 		t.Errorf("seed %d: no lookup was handed out for numbers %v", seed, missing)
 	}
-	if got := c.Counters(); got.Lookups != done || got.Events != uint64(len(events)) {
-		t.Errorf("seed %d: counted %d lookups and %d events, want %d and %d", seed, got.Lookups, got.Events, done, len(events))
+	if got := c.Counters(); got.Lookups != uint64(len(done)) || got.Events != uint64(len(events)) {
+		t.Errorf("seed %d: counted %d lookups and %d events, want %d and %d", seed, got.Lookups, got.Events, len(done), len(events))
 	}
+	checkOnce(t, seed, done)
 }
 
 // checkOwner reports the first hop of l that is not its own.

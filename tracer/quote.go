@@ -62,14 +62,19 @@ func (c *Correlator) quotedBy(key flowKey, e *Event) *lookupState {
 	return nil
 }
 
+// unreachable reports whether the error says that the packet could not be
+// delivered, and that another like it could not either.
+func (q *Quote) unreachable() bool {
+	if q.V6 {
+		return q.Type == icmp6Unreachable
+	}
+	return q.Type == icmpUnreachable && q.Code != icmpFragNeeded
+}
+
 // refuses reports whether an ICMP error says that a query, or a SYN, could not be
 // delivered: the drop that this node may have seen too is then no more than that.
 func (l *legState) refuses(query *legState) bool {
-	unreachable := l.quote.Type == icmpUnreachable && l.quote.Code != icmpFragNeeded
-	if l.quote.V6 {
-		unreachable = l.quote.Type == icmp6Unreachable
-	}
-	return unreachable && l.response && l.events[0].Time >= query.events[0].Time
+	return l.quote.unreachable() && l.response && l.events[0].Time >= query.events[0].Time
 }
 
 // judgeQuotes judges by the newest ICMP error that somebody sent about a packet
@@ -91,7 +96,15 @@ func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) b
 
 // quoteDetail says who refused what, and whether that was heard.
 func (l *legState) quoteDetail() string {
-	s := fmt.Sprintf("%s from %s", l.quote, l.quote.From)
+	q, s := l.quote, "ICMP "
+	if q.V6 {
+		s = "ICMPv6 "
+	}
+	s += q.String()
+	if q.MTU > 0 {
+		s += fmt.Sprintf(" (MTU %d)", q.MTU)
+	}
+	s += " from " + q.From.String()
 	if !l.response {
 		s = "the reply: " + s
 	}
@@ -126,17 +139,12 @@ var icmp6Names = map[ICMP]string{
 // String names the error.
 func (i *ICMP) String() string { return icmpName(icmpNames, *i) }
 
-// String names the error, and the MTU that it tells of.
+// String names the error.
 func (q *Quote) String() string {
-	s, names := "ICMP ", icmpNames
 	if q.V6 {
-		s, names = "ICMPv6 ", icmp6Names
+		return icmpName(icmp6Names, ICMP{q.Type, q.Code})
 	}
-	s += icmpName(names, ICMP{q.Type, q.Code})
-	if q.MTU > 0 {
-		s += fmt.Sprintf(" (MTU %d)", q.MTU)
-	}
-	return s
+	return icmpName(icmpNames, ICMP{q.Type, q.Code})
 }
 
 func icmpName(names map[ICMP]string, i ICMP) string {

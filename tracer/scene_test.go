@@ -357,6 +357,10 @@ func wantEmpty(t *testing.T, c *Correlator) {
 	if len(c.conns) > 0 || c.idle.len() > 0 || c.ending.len() > 0 {
 		t.Errorf("left behind: %d connections, to be looked at %d and %d times", len(c.conns), c.idle.len(), c.ending.len())
 	}
+	if s := c.stories; s.waiting.Len() > 0 || s.held != 0 || len(s.questions.heads) > 0 || len(s.clients.heads) > s.remembered {
+		t.Errorf("left behind in stories: %d, %d hops, %d questions; %d clients of %d lookups remembered",
+			s.waiting.Len(), s.held, len(s.questions.heads), len(s.clients.heads), s.remembered)
+	}
 }
 
 // verdict is what a user is told of a lookup.

@@ -212,6 +212,7 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 	}
 	if m.message != nil && !response {
 		l.question, l.id = m.message, m.message.ID
+		c.stories.ask(l)
 	}
 	if response && m.done && !l.reached && m.isHome(l) {
 		l.reached, l.arrived = true, l.last

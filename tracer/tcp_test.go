@@ -48,8 +48,8 @@ func (st *stream) fromServer(t TCP, payload []byte) *packet {
 	}
 }
 
-// arrive takes a segment to the server's TCP, where it stays.
-func (p *packet) arrive() *packet {
+// reachServer takes a segment to the server's TCP, where it stays.
+func (p *packet) reachServer() *packet {
 	return p.leavePod().translate().forward().encapsulate().crossWire().decapsulate().enterServer()
 }
 
@@ -60,7 +60,7 @@ func (p *packet) comeHome() *packet {
 
 // open is the handshake.
 func (st *stream) open() {
-	st.fromClient(TCP{SYN: true}, nil).arrive()
+	st.fromClient(TCP{SYN: true}, nil).reachServer()
 	st.fromServer(TCP{SYN: true}, nil).comeHome()
 }
 
@@ -100,16 +100,16 @@ func TestStream(t *testing.T) {
 		{"one question", func(st *stream) {
 			q, r := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			st.fromServer(data, r).comeHome()
-			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 			st.fromServer(TCP{FIN: true}, nil).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, healthy}}},
 		{"two at once, answered the other way round", func(st *stream) {
 			q1, r1 := st.question(1, "a.example.test.", dns.TypeA)
 			q2, r2 := st.question(2, "b.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, slices.Concat(q1, q2)).arrive()
+			st.fromClient(data, slices.Concat(q1, q2)).reachServer()
 			st.fromServer(data, r2).comeHome()
 			st.fromServer(data, r1).comeHome()
 		}, []streamed{
@@ -120,19 +120,19 @@ func TestStream(t *testing.T) {
 			q1, r1 := st.question(1, "a.example.test.", dns.TypeA)
 			q2, r2 := st.question(1, "a.example.test.", dns.TypeAAAA)
 			st.open()
-			st.fromClient(data, q1).arrive()
-			st.fromClient(data, q2).arrive()
+			st.fromClient(data, q1).reachServer()
+			st.fromClient(data, q2).reachServer()
 			st.fromServer(data, slices.Concat(r2, r1)).comeHome()
 		}, []streamed{
-			{"a.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}}, // AAAA, whose answer came first
 			{"a.example.test.", OutcomeAnswered, "", 1, healthy},
+			{"a.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}},
 		}},
 		{"messages cut into segments", func(st *stream) {
 			q, r := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q[:1]).arrive()
-			st.fromClient(data, q[1:5]).arrive()
-			st.fromClient(data, q[5:]).arrive()
+			st.fromClient(data, q[:1]).reachServer()
+			st.fromClient(data, q[1:5]).reachServer()
+			st.fromClient(data, q[5:]).reachServer()
 			st.fromServer(data, r[:2]).comeHome()
 			st.fromServer(data, r[2:]).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"SYN", "SYN-ACK", "data", "data", "data", "data back", "data back"}}}},
@@ -140,35 +140,35 @@ func TestStream(t *testing.T) {
 			q, r := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
 			first, second := st.fromClient(data, q[:20]), st.fromClient(data, q[20:])
-			second.arrive()
-			first.arrive()
+			second.reachServer()
+			first.reachServer()
 			st.fromServer(data, r).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"SYN", "SYN-ACK", "data", "data", "data back"}}}},
 		{"no SYN-ACK", func(st *stream) {
 			syn := st.fromClient(TCP{SYN: true}, nil)
-			syn.arrive()
+			syn.reachServer()
 			st.s.pass(time.Second)
-			syn.again().arrive()
+			syn.again().reachServer()
 		}, []streamed{{"", OutcomeLost, "SYN sent 2 times, no SYN-ACK was seen", 2, []string{"SYN", "SYN again"}}}},
 		{"SYN dropped", func(st *stream) {
 			st.fromClient(TCP{SYN: true}, nil).leavePod().translate().hooks(aBridge, HookForward).inHook().drop(aBridge, "NETFILTER_DROP", "nf_hook_slow")
 		}, []streamed{{"", OutcomeDropped, "the SYN: NETFILTER_DROP in nf_hook_slow (FORWARD)", 1, []string{"SYN"}}}},
 		{"refused", func(st *stream) {
-			st.fromClient(TCP{SYN: true}, nil).arrive()
+			st.fromClient(TCP{SYN: true}, nil).reachServer()
 			st.fromServer(TCP{RST: true}, nil).comeHome()
 		}, []streamed{{"", OutcomeRejected, "TCP reset by 10.244.2.53:53", 1, []string{"SYN", "RST back"}}}},
 		{"reset instead of an answer", func(st *stream) {
 			q, _ := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			st.fromServer(TCP{RST: true}, nil).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeRejected, "TCP reset by 10.244.2.53:53", 1, []string{"SYN", "SYN-ACK", "data", "RST back"}}}},
 		{"closed without an answer", func(st *stream) {
 			q, _ := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			st.fromServer(TCP{FIN: true}, nil).comeHome()
-			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 		}, []streamed{{
 			"a.example.test.", OutcomeRejected, "the server closed the connection without an answer", 1,
 			[]string{"SYN", "SYN-ACK", "data", "FIN back", "FIN"},
@@ -176,9 +176,9 @@ func TestStream(t *testing.T) {
 		{"the client gives up", func(st *stream) {
 			q, _ := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			st.s.pass(2 * time.Second)
-			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 		}, []streamed{{
 			"a.example.test.", OutcomeLost, "the client closed the connection without an answer after 2s", 1,
 			[]string{"SYN", "SYN-ACK", "data", "FIN"},
@@ -186,7 +186,7 @@ func TestStream(t *testing.T) {
 		{"the reply is dropped, again and again", func(st *stream) {
 			q, r := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			reply := st.fromServer(data, r)
 			reply.leaveServer().drop(aEth0, "SOME_REASON", "some_function")
 			st.s.pass(200 * time.Millisecond)
@@ -201,26 +201,26 @@ func TestStream(t *testing.T) {
 			query := st.fromClient(data, q)
 			query.leavePod().drop(aVeth, "QDISC_DROP", "qdisc")
 			st.s.pass(200 * time.Millisecond)
-			query.again().arrive()
+			query.again().reachServer()
 			st.fromServer(data, r).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 2, []string{"SYN", "SYN-ACK", "data", "data again", "data back"}}}},
 		{"SYN-ACK past conntrack", func(st *stream) {
-			st.fromClient(TCP{SYN: true}, nil).arrive()
+			st.fromClient(TCP{SYN: true}, nil).reachServer()
 			p := st.fromServer(TCP{SYN: true}, nil)
 			p.tx(dnsEth0).rx(aVeth).rx(podEth0).drop(podEth0, "NO_SOCKET", "tcp_v4_rcv")
-			st.fromClient(TCP{RST: true}, nil).arrive()
+			st.fromClient(TCP{RST: true}, nil).reachServer()
 		}, []streamed{{
 			"", OutcomeUnexpectedSource, "the reply came from 10.244.2.53:53, the client had asked 10.96.0.10:53", 1,
 			[]string{"SYN", "SYN-ACK", "RST"},
 		}}},
 		{"a health check asks nothing", func(st *stream) {
 			st.open()
-			st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+			st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 			st.fromServer(TCP{FIN: true}, nil).comeHome()
 		}, nil},
 		{"the trace begins in the middle", func(st *stream) {
 			q, r := st.question(1, "a.example.test.", dns.TypeA)
-			st.fromClient(data, q).arrive()
+			st.fromClient(data, q).reachServer()
 			st.fromServer(data, r).comeHome()
 		}, []streamed{{"a.example.test.", OutcomeAnswered, "", 1, []string{"data", "data back"}}}},
 		{"ports used again", func(st *stream) {
@@ -228,9 +228,9 @@ func TestStream(t *testing.T) {
 				q, r := st.question(1+i, "a.example.test.", dns.TypeA)
 				st.client += 100000
 				st.open()
-				st.fromClient(data, q).arrive()
+				st.fromClient(data, q).reachServer()
 				st.fromServer(data, r).comeHome()
-				st.fromClient(TCP{FIN: true, ACK: true}, nil).arrive()
+				st.fromClient(TCP{FIN: true, ACK: true}, nil).reachServer()
 				st.s.pass(time.Second)
 			}
 		}, []streamed{

@@ -158,8 +158,8 @@ func (t *Tracer) Stats() Stats {
 // Sink takes what a Tracer finds. Its functions are called by Run's goroutine
 // and must not block: the kernel's buffer holds a second or less.
 type Sink struct {
-	Lookup func(*Lookup)
-	Event  func(*Event) // may be nil
+	Lookup func(*Lookup) // those of one story one after the other, when all have ended
+	Event  func(*Event)  // may be nil
 	// Ready is called once, when the first event can be seen; may be nil.
 	Ready func() error
 }
@@ -186,9 +186,9 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	}
 	opts := CorrelatorOptions{Timeout: t.opts.Timeout}
 	if t.rules != nil {
-		opts.Linger = ruleLinger
+		opts.Linger, opts.Ended = ruleLinger, r.attribute
 	}
-	r.corr = NewCorrelator(opts, r.hand)
+	r.corr = NewCorrelator(opts, sink.Lookup)
 	if sink.Ready != nil {
 		if err := sink.Ready(); err != nil {
 			return err
@@ -220,13 +220,9 @@ type runner struct {
 	unknown     bool   // an event came from a namespace without a name
 }
 
-// hand gives a lookup that has ended to the sink.
-func (r *runner) hand(l *Lookup) {
-	if r.rules != nil {
-		attribute(l, r.rules.Steps(l.DNSID))
-	}
-	r.sink.Lookup(l)
-}
+// attribute says which rules a lookup met, as soon as it has ended: not many
+// steps are kept.
+func (r *runner) attribute(l *Lookup) { attribute(l, r.rules.Steps(l.DNSID)) }
 
 // step reads what there is, then lets time pass.
 func (r *runner) step(now time.Time) error {

@@ -47,7 +47,8 @@ func (f *traceFlags) checkRules() error {
 	return usagef("--rules: %q is none of inferred, exact, off", f.rules)
 }
 
-// keepRules is how long after a lookup's time is up it may be shown.
+// keepRules is how long after a lookup's time is up it may be shown. It may have
+// been held back for more than twice its time, until its story had ended.
 const keepRules = 2 * time.Second
 
 func newExplainer(e *env, f *traceFlags, t *tracer.Tracer) explainer {
@@ -58,7 +59,7 @@ func newExplainer(e *env, f *traceFlags, t *tracer.Tracer) explainer {
 		ns, _ := t.Names().NetNS(inode)
 		return ns.Path
 	}
-	r := rules.NewReader(path, f.timeout+keepRules)
+	r := rules.NewReader(path, 4*f.timeout+keepRules)
 	return inferrer{rules.NewWatch(r), rules.NewExplainer(r, func(inode uint32, err error) {
 		ns, _ := t.Names().NetNS(inode)
 		fmt.Fprintf(e.stderr, "dnspath: rules of %q are not named: %s\n", ns.Name, oneLine(err))
