@@ -2,9 +2,8 @@ package rules
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/tracer"
@@ -35,7 +34,7 @@ func NewExplainer(r *Reader, failed func(netns uint32, err error)) *Explainer {
 // may take some tenths of a second, if rules have to be read.
 func (x *Explainer) Explain(l *tracer.Lookup) {
 	for i := range l.Legs {
-		leg := &l.Legs[i]
+		leg := way{&l.Legs[i], l.Transport}
 		for j := range leg.Hops {
 			h := &leg.Hops[j]
 			for c := h.Change; c != nil; c = c.Also {
@@ -53,6 +52,21 @@ func (x *Explainer) Explain(l *tracer.Lookup) {
 	}
 }
 
+// way is a leg of a lookup, and what carries it.
+type way struct {
+	*tracer.Leg
+	transport tracer.Transport
+}
+
+// first reports whether the leg may be that of the first packet of a connection,
+// on which alone rules decide how it is rewritten: conntrack translates an ICMP
+// error and the later segments of TCP as it does replies, and a later fragment
+// with its first.
+func (w way) first() bool {
+	return w.Error == nil && (w.Fragment == nil || w.Fragment.Offset == 0) &&
+		(w.transport != tracer.TransportTCP || w.Segment == "SYN")
+}
+
 // open reports whether more can be said of what did it than was seen.
 func open(by *tracer.By) bool { return by == nil || by.Part }
 
@@ -64,7 +78,7 @@ func fate(l *tracer.Lookup) *tracer.By {
 	}
 	for i := len(l.Legs) - 1; i >= 0; i-- {
 		leg := &l.Legs[i]
-		if n := len(leg.Hops); leg.Response == response && n > 0 {
+		if n := len(leg.Hops); leg.Response == response && leg.Error == nil && n > 0 {
 			if h := &leg.Hops[n-1]; h.Drop != nil && h.NetNS == l.FateNetNS {
 				return h.Drop.By
 			}
@@ -74,8 +88,9 @@ func fate(l *tracer.Lookup) *tracer.By {
 }
 
 // change explains a rewrite. A reply is translated back by conntrack, without
-// any rule.
-func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By {
+// any rule. IPVS rewrites every packet itself, by the service that its connection
+// is of.
+func (x *Explainer) change(leg way, at int, c *tracer.Change) *tracer.By {
 	h := &leg.Hops[at]
 	q := question(leg, at)
 	switch c.Kind {
@@ -88,7 +103,7 @@ func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By
 	default:
 		return c.By
 	}
-	if q.Deed == 0 {
+	if ipvs := c.By != nil && leg.Error == nil; q.Deed == 0 || !leg.first() && !ipvs {
 		return x.unruled(leg, at, c)
 	}
 	q.To, q.Tracked = c.To, Tracked{State: stateNew} // later packets don't come to rules that rewrite
@@ -100,17 +115,17 @@ func (x *Explainer) change(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By
 		return x.unruled(leg, at, c)
 	}
 	if a.IPVS && c.By == nil {
-		c.Hook, c.HookHow = ipvsHook(leg, at), tracer.HowInferred
+		c.Hook, c.HookHow = ipvsHook(leg.Leg, at), tracer.HowInferred
 	}
 	return inferred(a)
 }
 
 // unruled explains a rewrite for which there is no rule.
-func (x *Explainer) unruled(leg *tracer.Leg, at int, c *tracer.Change) *tracer.By {
-	if c.By != nil || c.Conntrack || c.Hook != "" {
+func (x *Explainer) unruled(leg way, at int, c *tracer.Change) *tracer.By {
+	if c.By != nil || c.Conntrack || c.Hook != "" || leg.Error != nil {
 		return c.By
 	}
-	return x.programs(leg, at)
+	return x.programs(leg.Leg, at)
 }
 
 // ipvsHook returns where IPVS rewrites a query: it comes to this node by a
@@ -137,18 +152,18 @@ func before(h *tracer.Hop, kind tracer.ChangeKind, addr netip.AddrPort) netip.Ad
 
 // drop explains the end of a packet. What was seen of it stays, unless it leads
 // to a rule.
-func (x *Explainer) drop(leg *tracer.Leg, at int) *tracer.By {
+func (x *Explainer) drop(leg way, at int) *tracer.By {
 	h := &leg.Hops[at]
 	if at, ok := placeOf(h.Drop.Reason, h.Drop.Function); ok {
 		return x.attached(h, []place{{Device{h.Ifindex, at}, h.Dev}})
 	}
-	seen, by := h.Drop.By, refusing(leg, at)
+	seen, by := h.Drop.By, refusing(leg.Leg, at)
 	q := question(leg, at)
 	q.Deed, q.Hook, q.Seen = Drop, h.Drop.Hook, true
 	if q.Hook == "" && by != nil {
 		q.Hook = by.Hook
 	}
-	if q.Hook == "" || h.Drop.Confirm || seen != nil && by == nil {
+	if q.Hook == "" || h.Drop.Confirm || seen != nil && by == nil || !leg.certain(at) {
 		return seen
 	}
 	switch {
@@ -192,11 +207,19 @@ func knownOf(t *tracer.Table) Known {
 
 // question is what all questions about a hop have in common. In a tunnel the
 // rules see the tunnel's addresses.
-func question(leg *tracer.Leg, at int) *Question {
-	h := &leg.Hops[at]
-	q := &Question{Protocol: unix.IPPROTO_UDP, Src: h.Src, Dst: h.Dst, Time: h.Time, Tracked: trackedOf(leg, at)}
-	if h.Tunnel != nil {
-		q.Src, q.Dst = h.Tunnel.Src, h.Tunnel.Dst
+func question(w way, at int) *Question {
+	leg, h := w.Leg, &w.Hops[at]
+	q := &Question{
+		Protocol: transportProtocol(w.transport == tracer.TransportTCP), Shape: segmentFlags[w.Segment],
+		Src: h.Src, Dst: h.Dst, Time: h.Time, Tracked: trackedOf(leg, at),
+	}
+	switch {
+	case h.Tunnel != nil:
+		q.tunnelled(h.Tunnel, h.Src.Addr())
+	case w.Error != nil:
+		q.quoting(w.Error)
+	case w.Fragment != nil:
+		q.fragment(w.Fragment.Offset, w.Fragment.Last)
 	}
 	switch {
 	case h.Hook == tracer.HookPostrouting:
@@ -210,6 +233,24 @@ func question(leg *tracer.Leg, at int) *Question {
 		}
 	}
 	return q
+}
+
+// certain reports whether it is known what rules saw of the packet at a hop. The
+// addresses of an ICMP error are those that it was seen with first, and which
+// packet was fragmented is not told in a tunnel.
+func (w way) certain(at int) bool {
+	if w.Fragment != nil && w.Fragment.Offset > 0 && w.Hops[at].Tunnel != nil {
+		return false
+	}
+	rewritten := func(h tracer.Hop) bool {
+		for c := h.Change; c != nil; c = c.Also {
+			if c.Tunnel == nil {
+				return true
+			}
+		}
+		return false
+	}
+	return w.Error == nil || !slices.ContainsFunc(w.Hops[:at+1], rewritten)
 }
 
 // entered returns the hop by which the packet came into the namespace last.

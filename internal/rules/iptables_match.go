@@ -17,7 +17,11 @@ type specParser struct {
 
 // silent are the modules whose options are understood, or ask for nothing: all
 // others ask for something that is not known afterwards.
-var silent = map[string]bool{"comment": true, "udp": true, "tcp": true, "multiport": true, "mark": true, "addrtype": true, "conntrack": true, "state": true}
+var silent = map[string]bool{"comment": true, "mark": true, "addrtype": true, "conntrack": true, "state": true, "udp": true, "tcp": true, "multiport": true, "icmp": true, "icmp6": true}
+
+// ofTransport are the modules that read a transport header: later fragments have
+// none, and match nothing of theirs (net/netfilter/xt_tcpudp.c).
+var ofTransport = map[string]bool{"udp": true, "tcp": true, "multiport": true, "icmp": true, "icmp6": true}
 
 func unknown(*packet) tri { return maybe }
 
@@ -47,7 +51,7 @@ func (r *iptablesRule) parse(words []word, chains map[string]*iptablesChain) {
 		case "-g":
 			r.does = action{verb: goTo, chain: args[0]}
 		default:
-			p.option(name, args[0], invert)
+			p.option(name, strings.Join(args, " "), invert)
 		}
 	}
 	if r.does.verb == translate {
@@ -79,12 +83,15 @@ func actionOf(name string, chains map[string]*iptablesChain) action {
 	return action{}
 }
 
-// option reads one option with its value.
+// option reads one option with its value; there may be two words of it.
 func (p *specParser) option(name, value string, invert bool) {
 	switch name {
 	case "-m":
 		if p.module = value; !silent[value] {
 			p.add(unknown)
+		}
+		if ofTransport[value] {
+			p.add(func(q *packet) tri { return truth(q.Shape.Piece != Later) })
 		}
 		return
 	case "--comment":
@@ -121,6 +128,12 @@ func (p *specParser) matchOf(name, value string) match {
 		return matchDevice(value, func(q *packet) string { return q.Out })
 	case "-p":
 		return matchProtocol(value)
+	case "-f":
+		return func(q *packet) tri { return truth(q.Shape.Piece == Later) }
+	case "--tcp-flags":
+		return matchFlags(value)
+	case "--icmp-type", "--icmpv6-type":
+		return matchICMP(value)
 	case "--dport", "--dports":
 		return matchPorts(value, false, true)
 	case "--sport", "--sports":
@@ -232,7 +245,9 @@ func matchPorts(value string, src, dst bool) match {
 		}
 		return false
 	}
-	return func(q *packet) tri { return truth(dst && in(q.Dst.Port()) || src && in(q.source())) }
+	return func(q *packet) tri {
+		return truth(q.hasPorts() && (dst && in(q.Dst.Port()) || src && in(q.source())))
+	}
 }
 
 // matchMark compares with value or value/mask.

@@ -132,7 +132,8 @@ func TestMatches(t *testing.T) {
 		{"-m set --match-set cali40s:abc src,dst", p, maybe},
 		{"-m rpfilter --validmark --invert", p, maybe},
 		{"-m socket", p, maybe},
-		{"-f", p, maybe},
+		{"-f", p, no},
+		{"! -f", p, yes},
 	} {
 		r := &iptablesRule{}
 		r.parse(splitSpec(tt.spec+" -j DROP"), nil)

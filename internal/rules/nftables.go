@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
 )
 
 // nftSource reads a table of nftables piece by piece: there may be far more
@@ -113,25 +114,57 @@ func (r nftRule) outcomes(p *packet) ([]outcome, error) {
 	return v.found, nil
 }
 
-// headers are the packet's, as far as they are known: the network header and
-// the ports, which begin both UDP's and TCP's.
+// headers are the packet's, as far as they are known.
 func headers(p *packet) (network, transport value) {
 	src, dst := p.Src.Addr().Unmap().AsSlice(), p.Dst.Addr().Unmap().AsSlice()
 	if p.ipv6() {
 		network = unknownValue(40)
-		network.set(6, []byte{p.Protocol})
+		if p.Shape.Piece == Whole { // else a fragment header may follow
+			network.set(6, []byte{p.Protocol})
+		}
 		network.set(8, src)
 		network.set(24, dst)
 	} else {
 		network = unknownValue(20)
+		p.Shape.fragmentation(network)
 		network.set(9, []byte{p.Protocol})
 		network.set(12, src)
 		network.set(16, dst)
 	}
-	transport = unknownValue(4)
-	transport.set(0, binary.BigEndian.AppendUint16(nil, p.Src.Port()))
-	transport.set(2, binary.BigEndian.AppendUint16(nil, p.Dst.Port()))
-	return network, transport
+	return network, transportHeader(p)
+}
+
+// transportHeader returns what is known of it: the ports, which begin both UDP's
+// and TCP's, TCP's flags, the type and code of ICMP.
+func transportHeader(p *packet) value {
+	v := unknownValue(20)
+	switch p.Protocol {
+	case unix.IPPROTO_UDP, unix.IPPROTO_TCP:
+		v.set(0, binary.BigEndian.AppendUint16(nil, p.Src.Port()))
+		v.set(2, binary.BigEndian.AppendUint16(nil, p.Dst.Port()))
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
+		v.set(0, []byte{p.Shape.Type, p.Shape.Code})
+	}
+	if p.Protocol == unix.IPPROTO_TCP {
+		data, known := p.Shape.flags()
+		v.setBits(13, data, known)
+	}
+	return v
+}
+
+// fragmentation fills in the flag for more fragments and the offset of an IPv4
+// header, in units of eight bytes. Whether it may be fragmented is not known.
+func (s Shape) fragmentation(network value) {
+	const more, offset = 1 << 13, 1<<13 - 1
+	field, known := s.Offset/8, uint16(more|offset)
+	switch {
+	case s.Piece == First:
+		known = offset
+	case s.Piece == Later && !s.Last:
+		field |= more
+	}
+	network.setBits(6, byte(field>>8), byte(known>>8))
+	network.setBits(7, byte(field), byte(known))
 }
 
 // meta returns what "meta KEY" loads.

@@ -24,7 +24,7 @@ func (v *nftEval) step(e expr.Any) (done bool, err error) {
 	case *expr.Meta:
 		v.meta(e)
 	case *expr.Payload:
-		v.payload(e)
+		return v.payload(e), nil
 	case *expr.Immediate:
 		v.registers.store(e.Register, knownValue(e.Data))
 	case *expr.Bitwise:
@@ -104,10 +104,12 @@ func (v *nftEval) meta(e *expr.Meta) {
 	}
 }
 
-func (v *nftEval) payload(e *expr.Payload) {
+// payload loads from the packet. A later fragment has no transport header: the
+// rule ends there (nft_payload_eval).
+func (v *nftEval) payload(e *expr.Payload) (done bool) {
 	if e.OperationType == expr.PayloadWrite {
 		v.sure = false // from here on it is another packet
-		return
+		return false
 	}
 	network, transport := headers(v.packet)
 	got := unknownValue(int(e.Len))
@@ -115,10 +117,14 @@ func (v *nftEval) payload(e *expr.Payload) {
 	case expr.PayloadBaseNetworkHeader:
 		got = network.cut(int(e.Offset), int(e.Len))
 	case expr.PayloadBaseTransportHeader:
+		if v.packet.Shape.Piece == Later {
+			return true
+		}
 		got = transport.cut(int(e.Offset), int(e.Len))
 		v.packet.srcPort = v.packet.srcPort || e.Offset < 2
 	}
 	v.registers.store(e.DestRegister, got)
+	return false
 }
 
 func (v *nftEval) bitwise(e *expr.Bitwise) {

@@ -3,6 +3,8 @@ package rules
 import (
 	"net/netip"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/dnspath/dnspath/tracer"
 )
 
@@ -21,9 +23,10 @@ const (
 // Question asks who did something to a packet.
 type Question struct {
 	Deed     Deed
-	Hook     tracer.Hook    // empty if it happened outside netfilter's rules
-	Seen     bool           // Hook was observed, not concluded
-	Protocol uint8          // as in the IP header: 17 is UDP
+	Hook     tracer.Hook // empty if it happened outside netfilter's rules
+	Seen     bool        // Hook was observed, not concluded
+	Protocol uint8       // as in the IP header: 17 is UDP, 6 TCP
+	Shape    Shape
 	Src, Dst netip.AddrPort // before the deed
 	To       netip.AddrPort // after NAT: the new source or destination
 	In, Out  string         // devices as netfilter has them; empty if unknown
@@ -31,6 +34,7 @@ type Question struct {
 	Time     uint64         // of the deed, ns of CLOCK_MONOTONIC
 	Known    Known
 	Tracked  Tracked
+	Certain  bool   // a rule that perhaps did it is no answer
 	Programs Device // if this is asked for instead, by Foresee alone
 }
 
@@ -71,6 +75,11 @@ type packet struct {
 	*Question
 	mark    *uint32 // as rules before this one left it
 	srcPort bool    // a rule asked for the source port
+}
+
+// hasPorts reports whether rules find ports in the packet.
+func (q *Question) hasPorts() bool {
+	return (q.Protocol == unix.IPPROTO_UDP || q.Protocol == unix.IPPROTO_TCP) && q.Shape.Piece != Later
 }
 
 // source returns the source port. Clients choose it anew for each lookup, so

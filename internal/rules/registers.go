@@ -7,11 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// value is bytes of which some are unknown.
+// value is bytes of which some, or some bits, are unknown.
 type value struct {
 	data  []byte
-	known []bool
+	known []byte // its bits that are set
 }
+
+// allBits are those of a byte.
+const allBits = 0xff
 
 func knownValue(data []byte) value {
 	v := unknownValue(len(data))
@@ -19,15 +22,18 @@ func knownValue(data []byte) value {
 	return v
 }
 
-func unknownValue(n int) value { return value{make([]byte, n), make([]bool, n)} }
+func unknownValue(n int) value { return value{make([]byte, n), make([]byte, n)} }
 
 // set makes bytes known.
 func (v value) set(at int, data []byte) {
 	copy(v.data[at:], data)
 	for i := range data {
-		v.known[at+i] = true
+		v.known[at+i] = allBits
 	}
 }
+
+// setBits makes bits of one byte known.
+func (v value) setBits(at int, data, known byte) { v.data[at], v.known[at] = data, known }
 
 // cut returns a part; what is beyond the end is unknown.
 func (v value) cut(at, n int) value {
@@ -39,10 +45,10 @@ func (v value) cut(at, n int) value {
 	return out
 }
 
-// whole reports whether all bytes are known.
+// whole reports whether all bits are known.
 func (v value) whole() bool {
 	for _, k := range v.known {
-		if !k {
+		if k != allBits {
 			return false
 		}
 	}
@@ -54,10 +60,12 @@ func (v value) equal(want []byte) tri {
 	result := yes
 	for i := range want {
 		switch {
-		case i >= len(v.data) || !v.known[i]:
+		case i >= len(v.data):
 			result = maybe
-		case v.data[i] != want[i]:
+		case (v.data[i]^want[i])&v.known[i] != 0:
 			return no
+		case v.known[i] != allBits:
+			result = maybe
 		}
 	}
 	return result
@@ -98,7 +106,7 @@ func (v value) between(low, top []byte) tri {
 func (v value) mask(mask, xor []byte) value {
 	out := v.cut(0, len(mask))
 	for i := range mask {
-		out.known[i] = out.known[i] || mask[i] == 0
+		out.known[i] |= ^mask[i]
 		out.data[i] = out.data[i]&mask[i] ^ at(xor, i)
 	}
 	return out
@@ -134,8 +142,12 @@ func (r *registers) load(register uint32, n int) value { return r.all.cut(offset
 
 // store fills registers; the last of them is padded with zeros.
 func (r *registers) store(register uint32, v value) {
+	padding := byte(0)
+	if len(v.known) > 0 && v.known[0] != 0 {
+		padding = allBits // the kernel clears the rest
+	}
 	for len(v.data)%4 != 0 {
-		v = value{append(v.data, 0), append(v.known, v.known[0])}
+		v = value{append(v.data, 0), append(v.known, padding)}
 	}
 	start := offset(register)
 	copy(r.all.data[start:], v.data)

@@ -110,6 +110,9 @@ func findCandidates(q *Question, bases []base) (found []candidate, srcPort bool,
 			return nil, false, fmt.Errorf("%q: %w", w.base.name(), err)
 		}
 	}
+	if q.Certain && (len(w.found) != 1 || !w.found[0].sure) {
+		w.found = nil
+	}
 	return w.found, w.packet.srcPort, nil
 }
 

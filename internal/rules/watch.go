@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/dnspath/dnspath/tracer"
 )
 
@@ -36,10 +34,12 @@ type sightings map[sighting]*tracer.Event
 
 // sighting is an event as far as the answer depends on it.
 type sighting struct {
-	src     netip.Addr
-	dst, to netip.AddrPort
-	hook    tracer.Hook
-	device  Device
+	src      netip.Addr
+	dst, to  netip.AddrPort
+	hook     tracer.Hook
+	device   Device
+	protocol uint8
+	shape    Shape
 }
 
 // watchEvery is how long an event waits for the rules to be read.
@@ -139,14 +139,16 @@ func sightingOf(e *tracer.Event) (k sighting, ok bool) {
 		return k, false
 	}
 	switch {
-	case refuses(e), e.Probe == tracer.ProbeIPVSNat, e.Probe == tracer.ProbeIPVSNat6:
-		return sighting{src: e.Src.Addr(), dst: e.Dst, hook: e.Hook}, true
+	case refuses(e), byIPVS(e):
+		q := questionOf(e)
+		return sighting{src: q.Src.Addr(), dst: q.Dst, hook: e.Hook, protocol: q.Protocol, shape: q.Shape}, true
 	case e.Freed != nil:
 		at, ok := placeOf(e.Freed.Reason, e.Freed.Function)
 		return sighting{device: Device{e.Ifindex, at}}, ok
-	case e.CT != nil && e.Tunnel == nil && e.CT.Info < replyInfo:
+	case e.CT != nil && e.Tunnel == nil && e.CT.Info < replyInfo && opens(e):
 		ct := e.CT
-		return sighting{src: ct.Orig.Src.Addr(), dst: ct.Orig.Dst, to: ct.Reply.Src}, ct.Orig.Dst != ct.Reply.Src || ct.Orig.Src != ct.Reply.Dst
+		k := sighting{src: ct.Orig.Src.Addr(), dst: ct.Orig.Dst, to: ct.Reply.Src, protocol: transportProtocol(e.TCP != nil)}
+		return k, ct.Orig.Dst != ct.Reply.Src || ct.Orig.Src != ct.Reply.Dst
 	}
 	return k, false
 }
@@ -159,13 +161,37 @@ func refuses(e *tracer.Event) bool {
 	return e.Freed.Reason == "NETFILTER_DROP" || e.Freed.Function == "nf_hook_slow" || e.Freed.Function == "nft_do_chain"
 }
 
+// byIPVS reports whether IPVS is about to rewrite a query.
+func byIPVS(e *tracer.Event) bool {
+	return (e.Probe == tracer.ProbeIPVSNat || e.Probe == tracer.ProbeIPVSNat6) && e.Quote == nil && e.FragOffset == 0
+}
+
+// opens reports whether the packet may be the first of a connection; see way.first.
+func opens(e *tracer.Event) bool {
+	return e.Quote == nil && e.FragOffset == 0 && (e.TCP == nil || segmentOf(e.TCP) == "SYN")
+}
+
+// questionOf is what all questions about an event have in common.
+func questionOf(e *tracer.Event) Question {
+	q := Question{Protocol: transportProtocol(e.TCP != nil), Src: e.Src, Dst: e.Dst, Time: e.Time}
+	if e.TCP != nil {
+		q.Shape = segmentFlags[segmentOf(e.TCP)]
+	}
+	switch {
+	case e.Tunnel != nil:
+		q.tunnelled(e.Tunnel, e.Src.Addr())
+	case e.Quote != nil:
+		q.quoting(e.Quote)
+	case e.Fragment:
+		q.fragment(e.FragOffset, e.FragLast)
+	}
+	return q
+}
+
 // foreseen returns the questions that an event will raise. What is known only
 // when the whole way of the packet is known stays unknown: then more rules fit.
 func foreseen(e *tracer.Event) []Question {
-	q := Question{Protocol: unix.IPPROTO_UDP, Src: e.Src, Dst: e.Dst, Time: e.Time}
-	if e.Tunnel != nil {
-		q.Src, q.Dst = e.Tunnel.Src, e.Tunnel.Dst
-	}
+	q := questionOf(e)
 	switch {
 	case refuses(e):
 		q.Deed, q.Hook, q.Seen = Drop, e.Hook, true
@@ -173,21 +199,22 @@ func foreseen(e *tracer.Event) []Question {
 	case e.Freed != nil:
 		at, _ := placeOf(e.Freed.Reason, e.Freed.Function)
 		return []Question{{Programs: Device{e.Ifindex, at}, Time: e.Time}}
-	case e.Probe == tracer.ProbeIPVSNat, e.Probe == tracer.ProbeIPVSNat6:
+	case byIPVS(e):
 		q.Deed = DNAT // without a hook no rule is asked
 		return []Question{q}
 	}
-	return translations(e.CT, e.Time)
+	return translations(e)
 }
 
 // translations returns the questions about what a conntrack entry translates,
 // at all hooks where it may have been set up.
-func translations(ct *tracer.Conntrack, at uint64) []Question {
+func translations(e *tracer.Event) []Question {
 	var list []Question
+	ct, first := e.CT, questionOf(e)
 	add := func(deed Deed, dst, to netip.AddrPort, hooks ...tracer.Hook) {
 		for _, hook := range hooks {
 			list = append(list, Question{
-				Deed: deed, Hook: hook, Protocol: unix.IPPROTO_UDP, Src: ct.Orig.Src, Dst: dst, To: to, Time: at,
+				Deed: deed, Hook: hook, Protocol: first.Protocol, Shape: first.Shape, Src: ct.Orig.Src, Dst: dst, To: to, Time: e.Time,
 				Tracked: Tracked{State: stateNew},
 			})
 		}
