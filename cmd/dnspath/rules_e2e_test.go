@@ -99,7 +99,7 @@ func TestIPVSService(t *testing.T) {
 	r := end(t, o).only(t, "a.example.test.")
 	want := []string{"dnat IPVS 10.96.0.10:53 → 10.244.2.53:53 rr | inferred"}
 	if diff := cmp.Diff(want, changesOf(r, 0)); diff != "" {
-		t.Errorf("rewrites of the query (-want +got):\n%s\n%q", diff, way(r, 0))
+		t.Errorf("rewrites of the query (-want +got):\n%s\n%q\n%s", diff, way(r, 0), o.Stderr())
 	}
 }
 

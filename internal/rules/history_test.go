@@ -1,10 +1,14 @@
 package rules
 
 import (
+	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/dnspath/dnspath/tracer"
 )
 
 // readAt is what was read at some second, and answers one question.
@@ -52,6 +56,23 @@ func TestAsk(t *testing.T) {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAskIPVS holds that rules which can't be read leave IPVS its answer.
+func TestAskIPVS(t *testing.T) {
+	broken := errors.New("broken")
+	s := readAt(0, nil, nil)
+	s.born, s.err, s.ipvsRead = time.Now(), broken, true
+	s.ipvs = []ipvsService{{protocol: udp, addr: service, scheduler: "rr", destinations: []netip.AddrPort{backendB}}}
+	q := &Question{Deed: DNAT, Protocol: udp, Src: pod, Dst: service, To: backendB}
+	a, err := s.ask(q)
+	if want := "IPVS 10.96.0.10:53 → 10.244.2.53:53 rr"; err != nil || a == nil || a.Name != want {
+		t.Errorf("answer %v, error %v; want %s", a, err, want)
+	}
+	q.Hook = tracer.HookPrerouting
+	if a, err := s.ask(q); a != nil || !errors.Is(err, broken) {
+		t.Errorf("a question about rules: answer %v, error %v; want %v", a, err, broken)
 	}
 }
 

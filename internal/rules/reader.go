@@ -107,15 +107,25 @@ func (r *Reader) Ask(netns uint32, q *Question) (*Answer, error) {
 			return before.agree(q, a), err
 		}
 	}
-	s := r.current(netns)
-	if s == nil {
-		return nil, nil
+	a, s, err := r.askNow(netns, q)
+	if errors.Is(err, errLate) { // it grew old since it was taken for new
+		a, s, err = r.askNow(netns, q)
 	}
-	a, err := s.ask(q)
-	if err == nil && s != before {
+	if s != nil && s != before && err == nil {
 		a = before.agree(q, a)
 	}
 	return a, err
+}
+
+// askNow answers from rules as they are now, and returns where from; nil if the
+// namespace has gone.
+func (r *Reader) askNow(netns uint32, q *Question) (*Answer, *space, error) {
+	s := r.current(netns)
+	if s == nil {
+		return nil, nil, nil
+	}
+	a, err := s.ask(q)
+	return a, s, err
 }
 
 // Foresee reads what a question will take that is still to be asked, so that
@@ -159,7 +169,7 @@ func spaceError(s *space) error {
 
 // ask answers from what was read, and reads what is missing.
 func (s *space) ask(q *Question) (*Answer, error) {
-	if s.err != nil {
+	if s.err != nil && q.Hook != "" { // else no rule is asked: IPVS may answer
 		return nil, s.err
 	}
 	key := memoOf(q)
@@ -207,8 +217,9 @@ func (r *Reader) current(netns uint32) *space {
 	if len(r.spaces) >= maxSpaces {
 		maps.DeleteFunc(r.spaces, func(_ uint32, h history) bool { return now.Sub(h.last().born) >= h.last().good()+r.keep })
 	}
+	nftables := r.have.ask(now) // takes its time, once
 	s := &space{
-		namespace: namespace{netns, path}, nftables: r.have.ask(now), born: now, bornAt: monotonic(),
+		namespace: namespace{netns, path}, nftables: nftables, born: time.Now(), bornAt: monotonic(),
 		live: newLiveTables(), saved: map[string]savedTables{}, legacy: map[string][]string{},
 		attached: map[Device][]string{}, answers: map[memo]*Answer{}, foreseen: map[memo]bool{},
 	}
