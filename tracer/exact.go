@@ -2,7 +2,6 @@ package tracer
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 
 // attribute adds to a lookup what nftables told of its packets: to hops the rules
 // that were matched there, and to rewrites and drops the rule that did it. steps
-// are those of the lookup's DNS ID, in order.
+// are those of the lookup's keys, in order.
 func attribute(l *Lookup, steps []nftrace.Step) {
 	if len(steps) == 0 {
 		return
@@ -23,7 +22,7 @@ func attribute(l *Lookup, steps []nftrace.Step) {
 		for j := range hops {
 			h := &hops[j]
 			for c := h.Change; c != nil; c = c.Also {
-				if by := translator(c, h.NetNS, own); by != nil {
+				if by := translator(c, h, own); by != nil {
 					c.By = by
 				}
 			}
@@ -39,47 +38,80 @@ func attribute(l *Lookup, steps []nftrace.Step) {
 	}
 }
 
+// stepKeys returns what finds a lookup's steps: its DNS ID, or all ports that its
+// client had on the way.
+func stepKeys(l *Lookup) []nftrace.Key {
+	if l.Transport != TransportTCP {
+		return []nftrace.Key{{ID: l.DNSID}}
+	}
+	var keys []nftrace.Key
+	for i := range l.Legs {
+		leg := &l.Legs[i]
+		for j := range leg.Hops {
+			h := &leg.Hops[j]
+			for _, f := range []Flow{{h.Src, h.Dst}, h.before()} {
+				client := f.Src
+				if leg.Response {
+					client = f.Dst
+				}
+				if key := (nftrace.Key{TCP: true, ID: client.Port()}); !slices.Contains(keys, key) {
+					keys = append(keys, key)
+				}
+			}
+		}
+	}
+	return keys
+}
+
 // stepsAfter is how long after a packet's last hop its steps may have been read.
 const stepsAfter = uint64(time.Second)
 
-// during returns the steps that may be those of a leg: read after it began, and
-// before the next leg in the same direction did. A step bears the time at which
+// during returns the steps that may be those of a leg: of such a segment, read
+// after it began, and before the next leg in the same direction did. A step bears the time at which
 // it was read, which is a little late.
 func during(steps []nftrace.Step, legs []Leg, i int) []nftrace.Step {
 	hops := legs[i].Hops
-	if len(hops) == 0 {
+	if !legs[i].traced() {
 		return nil
 	}
 	from, to := hops[0].Time, hops[len(hops)-1].Time+stepsAfter
 	for _, next := range legs[i+1:] {
-		if next.Response == legs[i].Response && len(next.Hops) > 0 {
+		if next.Response == legs[i].Response && next.Segment == legs[i].Segment && next.traced() {
 			to = min(to, next.Hops[0].Time)
 			break
 		}
 	}
 	var own []nftrace.Step
 	for _, s := range steps {
-		if s.Time >= from && s.Time < to {
+		if s.Segment == legs[i].Segment && s.Time >= from && s.Time < to {
 			own = append(own, s)
 		}
 	}
 	return own
 }
 
+// traced reports whether steps may be those of the leg. What was traced has a
+// header of UDP or TCP: an ICMP error has none, nor has a later fragment.
+func (l *Leg) traced() bool {
+	return len(l.Hops) > 0 && l.Error == nil && (l.Fragment == nil || l.Fragment.Offset == 0)
+}
+
 // translator returns the rule that made a translation of addresses, or nil. Only
 // the first packet of a connection meets it: the others, and replies, are
 // translated as conntrack remembers.
-func translator(c *Change, netns uint32, steps []nftrace.Step) *By {
+func translator(c *Change, h *Hop, steps []nftrace.Step) *By {
+	var before Flow
+	switch c.Kind {
+	case ChangeDNAT:
+		before = h.before()
+	case ChangeSNAT:
+		before = Flow{c.From, h.Dst} // destinations are rewritten first
+	default:
+		return nil
+	}
 	for i := len(steps) - 1; i >= 0; i-- {
 		s := &steps[i]
-		var before netip.AddrPort
-		switch c.Kind {
-		case ChangeDNAT:
-			before = s.Dst
-		case ChangeSNAT:
-			before = s.Src
-		}
-		if before == c.From && before.IsValid() && s.NetNS == netns && s.NAT && s.Verdict == nftrace.VerdictAccept &&
+		if before == (Flow{s.Src, s.Dst}) && s.NetNS == h.NetNS && s.NAT && s.Verdict == nftrace.VerdictAccept &&
 			(c.Hook == "" || c.Hook == hookOf(s)) {
 			return by(steps[:i+1])
 		}

@@ -109,6 +109,54 @@ func TestAttribute(t *testing.T) {
 	}
 }
 
+// TestAttributeTCP holds that a segment's rules are not taken for another's, nor
+// those of another connection from the same port.
+func TestAttributeTCP(t *testing.T) {
+	other := netip.AddrPortFrom(netip.MustParseAddr("10.244.1.99"), webPod.Port())
+	of := func(s nftrace.Step, segment string, src netip.AddrPort) nftrace.Step {
+		s.Segment, s.Src = segment, src
+		return s
+	}
+	dnat := translating(step(1120, nsNodeA, 0, webPod, service, 5, "accept"))
+	leg := func(segment string, at uint64, drop *Drop) Leg {
+		return Leg{Segment: segment, Hops: []Hop{
+			{Name: "nat", Layer: "netfilter", Time: at, NetNS: nsNodeA, Src: webPod, Dst: backend, Hook: HookPrerouting, Change: &Change{
+				Kind: ChangeDNAT, From: service, To: backend, Hook: HookPrerouting, HookHow: HowSeen,
+			}},
+			{Name: "drop", Layer: "end", Time: at + 300, NetNS: nsNodeA, Src: webPod, Dst: backend, Hook: HookForward, Drop: drop},
+		}}
+	}
+	refused := func() *Drop { return &Drop{Reason: "NETFILTER_DROP", Hook: HookForward} }
+	l := &Lookup{Transport: TransportTCP, Legs: []Leg{leg("SYN", 1100, nil), leg("data", 1150, refused()), leg("data", 1050, refused())}}
+	l.Legs[2].Error = &Quote{Type: 3}
+	attribute(l, []nftrace.Step{
+		of(dnat, "SYN", webPod), of(dnat, "SYN", other),
+		of(step(1400, nsNodeA, 2, webPod, backend, 6, "continue"), "SYN", webPod),
+		of(step(1410, nsNodeA, 2, webPod, backend, 7, "drop"), "data", webPod),
+	})
+	want := []string{"nftables ip t c handle 5", "", "nftables ip t c handle 7", ""}
+	name := func(b *By) string {
+		if b == nil {
+			return ""
+		}
+		return b.Name
+	}
+	got := []string{name(l.Legs[0].Hops[0].Change.By), name(l.Legs[1].Hops[0].Change.By), name(l.Legs[1].Hops[1].Drop.By), name(l.Legs[2].Hops[1].Drop.By)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("SYN translated, data translated, dropped, error dropped by (-want +got):\n%s", diff)
+	}
+	if met := l.Legs[0].Hops[1].Rules; len(met) != 1 || met[0].Handle != 6 {
+		t.Errorf("the SYN met %+v, want rule 6 alone", met)
+	}
+	keys := []nftrace.Key{{TCP: true, ID: webPod.Port()}}
+	if diff := cmp.Diff(keys, stepKeys(l)); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]nftrace.Key{{ID: 7}}, stepKeys(&Lookup{Transport: TransportUDP, DNSID: 7})); diff != "" {
+		t.Errorf("keys over UDP (-want +got):\n%s", diff)
+	}
+}
+
 // What is no rule's doing is not taken for it.
 func TestAttributeNot(t *testing.T) {
 	told := []nftrace.Step{step(1100, nsNodeA, 2, webPod, backend, 7, "drop")}

@@ -222,7 +222,7 @@ type runner struct {
 
 // attribute says which rules a lookup met, as soon as it has ended: not many
 // steps are kept.
-func (r *runner) attribute(l *Lookup) { attribute(l, r.rules.Steps(l.DNSID)) }
+func (r *runner) attribute(l *Lookup) { attribute(l, r.rules.Steps(stepKeys(l))) }
 
 // step reads what there is, then lets time pass.
 func (r *runner) step(now time.Time) error {

@@ -144,6 +144,55 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
+// TestPacket holds what headers tell of packets over TCP and UDP.
+func TestPacket(t *testing.T) {
+	v4 := func(protocol byte, payload int) []byte {
+		return []byte{0x45, 0, 0, byte(20 + payload), 0, 9, 0x40, 0, 64, protocol, 0, 0, 10, 1, 1, 1, 10, 96, 0, 10}
+	}
+	v6 := func(next byte, payload int) []byte {
+		b := make([]byte, 40)
+		b[0], b[5], b[6], b[23], b[39] = 0x60, byte(payload), next, 1, 2
+		return b
+	}
+	header := func(flags byte) []byte {
+		return append([]byte{0x0f, 0xa0, 0, 53, 12: 0x80, 13: flags}, make([]byte, 6)...)
+	}
+	const fin, syn, rst, psh, ack = 1, 2, 4, 8, 16
+	fragment := v4(6, 32)
+	fragment[7] = 185
+	dst4, dst6 := "10.1.1.1:4000>10.96.0.10:53", "[::1]:4000>[::2]:53"
+	for _, tt := range []struct {
+		name               string
+		network, transport []byte
+		want               string
+	}{
+		{"SYN", v4(6, 32), header(syn), dst4 + " SYN"},
+		{"SYN with ECN", v4(6, 32), header(syn | 0xc0), dst4 + " SYN"},
+		{"SYN-ACK", v4(6, 32), header(syn | ack), dst4 + " SYN-ACK"},
+		{"data", v4(6, 33), header(psh | ack), dst4 + " data"},
+		{"data and FIN", v4(6, 33), header(fin | ack), dst4 + " data"},
+		{"FIN", v4(6, 32), header(fin | ack), dst4 + " FIN"},
+		{"RST", v4(6, 32), header(rst | ack), dst4 + " RST"},
+		{"an acknowledgement", v4(6, 32), header(ack), ""},
+		{"SYN over IPv6", v6(6, 32), header(syn), dst6 + " SYN"},
+		{"data over IPv6", v6(6, 33), header(ack), dst6 + " data"},
+		{"an acknowledgement over IPv6", v6(6, 32), header(ack), ""},
+		{"UDP behind an extension header", v6(60, 40), header(0), dst6 + " "},
+		{"a later fragment", fragment, header(syn), ""},
+		{"SCTP", v4(132, 32), header(0), ""},
+		{"half a header", v4(6, 32), header(syn)[:16], ""},
+	} {
+		m := &Message{Network: tt.network, Transport: tt.transport}
+		got := ""
+		if p, ok := m.packet(); ok {
+			got = fmt.Sprintf("%s>%s %s", p.Src, p.Dst, p.Segment)
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
 // What follows a loss is not taken for a part of the base chain before it.
 func TestAssembleAfterLoss(t *testing.T) {
 	messages := recorded(t, "linux-6.18.hex")

@@ -1,11 +1,14 @@
 package nftrace
 
 import (
+	"net/netip"
 	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestStore(t *testing.T) {
 	var s store
@@ -15,7 +18,7 @@ func TestStore(t *testing.T) {
 	}
 	total := 0
 	for id := range uint16(ids) {
-		found := s.find(id)
+		found := s.find([]Key{{ID: id}})
 		total += len(found)
 		for i, step := range found {
 			if step.DNSID != id || step.Text != "drop" || i > 0 && step.Handle != found[i-1].Handle+ids {
@@ -29,8 +32,42 @@ func TestStore(t *testing.T) {
 	if total != maxSteps {
 		t.Errorf("%d steps are kept, want %d", total, maxSteps)
 	}
-	if found := s.find(ids); found != nil {
+	if found := s.find([]Key{{ID: ids}}); found != nil {
 		t.Errorf("an id without steps has %v", found)
+	}
+}
+
+// TestStoreTCP holds that steps of TCP are found by either port, each once, in
+// order, and not by a DNS ID of the same number.
+func TestStoreTCP(t *testing.T) {
+	var s store
+	there := Packet{Src: addrPort("10.1.1.1:4000"), Dst: addrPort("10.96.0.10:53"), Segment: "SYN"}
+	back := Packet{Src: addrPort("10.2.2.2:5353"), Dst: addrPort("10.1.1.1:4001"), Segment: "data"}
+	for i, p := range []Packet{there, back, {DNSID: 4000}, there} {
+		s.add(&kept{step: Step{Packet: p, Handle: uint64(i)}})
+	}
+	for _, tt := range []struct {
+		keys []Key
+		want []uint64
+	}{
+		{[]Key{{TCP: true, ID: 4000}}, []uint64{0, 3}},
+		{[]Key{{TCP: true, ID: 4001}, {TCP: true, ID: 4000}, {TCP: true, ID: 53}}, []uint64{0, 1, 3}},
+		{[]Key{{ID: 4000}}, []uint64{2}},
+		{[]Key{{ID: 53}}, nil},
+	} {
+		var got []uint64
+		for _, step := range s.find(tt.keys) {
+			got = append(got, step.Handle)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("steps of %v (-want +got):\n%s", tt.keys, diff)
+		}
+	}
+	for range maxSteps {
+		s.add(&kept{step: Step{Packet: Packet{DNSID: 8}}})
+	}
+	if len(s.byKey) != 1 {
+		t.Errorf("%d keys are indexed, want 1", len(s.byKey))
 	}
 }
 
@@ -40,8 +77,8 @@ func TestStoreForgetsIDs(t *testing.T) {
 	for range maxSteps {
 		s.add(&kept{step: Step{Packet: Packet{DNSID: 8}}})
 	}
-	if len(s.byID) != 1 {
-		t.Errorf("%d ids are indexed, want 1", len(s.byID))
+	if len(s.byKey) != 1 {
+		t.Errorf("%d keys are indexed, want 1", len(s.byKey))
 	}
 }
 

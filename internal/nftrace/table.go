@@ -22,7 +22,7 @@ const tablePrefix = "dnspath-trace-"
 const tableOwner = 2
 
 // protocols are the IPPROTO_* whose packets are traced.
-var protocols = []byte{unix.IPPROTO_UDP}
+var protocols = []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP}
 
 // Where the trace bit is set: where packets come into a namespace, and where
 // they are sent, before all other rules. The bit goes with the packet until it

@@ -119,12 +119,12 @@ func (n *namespace) ended() bool {
 	}
 }
 
-// Steps returns what rules did with packets of a DNS ID, of those steps that are
-// still kept, in the order of each packet.
-func (t *Tracer) Steps(dnsID uint16) []Step {
+// Steps returns what rules did with packets of any of some keys, of those steps
+// that are still kept, in the order of each packet.
+func (t *Tracer) Steps(keys []Key) []Step {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.store.find(dnsID)
+	return t.store.find(keys)
 }
 
 // Stats returns what was counted so far.
