@@ -72,19 +72,39 @@ func open(by *tracer.By) bool { return by == nil || by.Part }
 
 // fate returns what ended the lookup, as its detail tells.
 func fate(l *tracer.Lookup) *tracer.By {
-	response := strings.HasPrefix(l.Detail, "the reply")
-	if l.Outcome != tracer.OutcomeDropped && l.Outcome != tracer.OutcomeRejected {
+	response, segment := fateOf(l.Detail)
+	if l.Outcome != tracer.OutcomeDropped && l.Outcome != tracer.OutcomeRejected || strings.Contains(l.Detail, "itself dropped") {
 		return nil
 	}
 	for i := len(l.Legs) - 1; i >= 0; i-- {
 		leg := &l.Legs[i]
-		if n := len(leg.Hops); leg.Response == response && leg.Error == nil && n > 0 {
+		if leg.Response != response || leg.Error != nil || segment != "" && leg.Segment != "" && leg.Segment != segment {
+			continue
+		}
+		if n := len(leg.Hops); n > 0 {
 			if h := &leg.Hops[n-1]; h.Drop != nil && h.NetNS == l.FateNetNS {
 				return h.Drop.By
 			}
 		}
 	}
 	return nil
+}
+
+// fateOf returns of which leg a detail tells: its direction, and over TCP its
+// segment, if it is one.
+func fateOf(detail string) (response bool, segment string) {
+	for _, f := range []struct {
+		start    string
+		response bool
+		segment  string
+	}{
+		{"the SYN-ACK:", true, "SYN-ACK"}, {"the SYN:", false, "SYN"}, {"the query:", false, "data"}, {"the reply", true, "data"},
+	} {
+		if strings.HasPrefix(detail, f.start) {
+			return f.response, f.segment
+		}
+	}
+	return false, ""
 }
 
 // change explains a rewrite. A reply is translated back by conntrack, without

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -306,6 +307,27 @@ func TestTransportQuestions(t *testing.T) {
 				t.Errorf("questions (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestTransportDetail holds that a detail names the rule of the segment that it
+// tells of.
+func TestTransportDetail(t *testing.T) {
+	for detail, want := range map[string]string{
+		"the SYN: NETFILTER_DROP": " by 10 (inferred)", "the SYN-ACK: NETFILTER_DROP": " by 11 (inferred)",
+		"the query: NETFILTER_DROP": " by 12 (inferred)", "the reply: NETFILTER_DROP": " by 13 (inferred)",
+		"TCP reset by 10.96.0.10:53":                                   " by 12 (inferred)",
+		"port unreachable from 192.0.2.9, which was itself dropped: X": "",
+	} {
+		l := &tracer.Lookup{Transport: tracer.TransportTCP, Outcome: tracer.OutcomeDropped, Detail: detail, FateNetNS: node}
+		for i, leg := range []tracer.Leg{{Segment: "SYN"}, {Segment: "SYN-ACK", Response: true}, {Segment: "data"}, {Segment: "data", Response: true}, {Error: &tracer.Quote{}}} {
+			h := tracer.Hop{NetNS: node, Drop: &tracer.Drop{By: &tracer.By{Name: strconv.Itoa(10 + i), How: tracer.HowInferred}}}
+			leg.Hops = []tracer.Hop{h}
+			l.Legs = append(l.Legs, leg)
+		}
+		if (&Explainer{asker: &fakeAsker{}}).Explain(l); l.Detail != detail+want {
+			t.Errorf("%q, want %q", l.Detail, detail+want)
+		}
 	}
 }
 
