@@ -39,12 +39,13 @@ type DNSOptions struct {
 
 // DNSServer is a DNS server that runs in this process, in a namespace.
 type DNSServer struct {
-	queries atomic.Uint64
-	servers []*dns.Server
-	running sync.WaitGroup
-	closing chan struct{}
-	close   sync.Once
-	err     error // of the first Close
+	queries   atomic.Uint64
+	servers   []*dns.Server // of UDP
+	listeners []net.Listener
+	running   sync.WaitGroup
+	closing   chan struct{}
+	close     sync.Once
+	err       error // of the first Close
 }
 
 // StartDNS runs a DNS server in the namespace, ready when it returns. The first
@@ -56,6 +57,10 @@ type DNSServer struct {
 //	silent…     nothing
 //	slow250     the answer, after 250 ms
 //	big1500     TXT with 1500 bytes of text
+//	split…      the answer; over TCP its length in a segment of its own
+//	half…       the answer; over TCP its first half, then the connection's end
+//	close…      the answer; over TCP the connection's end
+//	reset…      the answer; over TCP a reset
 //	others      A Answer(), AAAA Answer6(), nothing for other types
 //
 // Names elsewhere get REFUSED. The lab's Close ends the server too.
@@ -92,9 +97,8 @@ func (s *DNSServer) serve(ns *NS, addr netip.AddrPort, workers int) error {
 	if err != nil {
 		return err
 	}
-	if err := s.activate(&dns.Server{Listener: ln}); err != nil {
-		return errors.Join(err, ln.Close())
-	}
+	s.listeners = append(s.listeners, ln)
+	s.running.Go(func() { s.serveStreams(ln) })
 	return nil
 }
 
@@ -126,31 +130,43 @@ func (s *DNSServer) Close() error {
 				errs = append(errs, fmt.Errorf("stop dns server: %w", err))
 			}
 		}
+		for _, ln := range s.listeners {
+			errs = append(errs, ln.Close())
+		}
 		s.running.Wait()
 		s.err = errors.Join(errs...)
 	})
 	return s.err
 }
 
-// ServeDNS answers one query, as a dns.Handler.
+// ServeDNS answers one query over UDP, as a dns.Handler.
 func (s *DNSServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	s.queries.Add(1)
-	reply := new(dns.Msg)
-	reply.SetReply(query)
-	reply.Authoritative = true
+	reply := s.reply(query)
+	if reply == nil {
+		return
+	}
 	limit := dns.MinMsgSize
 	if opt := query.IsEdns0(); opt != nil {
 		limit = max(limit, int(opt.UDPSize()))
+	}
+	reply.Truncate(limit)
+	// An error is the client's to notice: its socket may be gone.
+	_ = w.WriteMsg(reply)
+}
+
+// reply returns the answer to a query, whole; nil for none at all.
+func (s *DNSServer) reply(query *dns.Msg) *dns.Msg {
+	reply := new(dns.Msg)
+	reply.SetReply(query)
+	reply.Authoritative = true
+	if query.IsEdns0() != nil {
 		reply.SetEdns0(ednsSize, false)
 	}
 	if !s.answer(reply, query) {
-		return
+		return nil
 	}
-	if w.RemoteAddr().Network() == "udp" {
-		reply.Truncate(limit)
-	}
-	// An error is the client's to notice: its socket may be gone.
-	_ = w.WriteMsg(reply)
+	return reply
 }
 
 // answer fills in the reply. It returns false for no reply at all.
@@ -164,7 +180,7 @@ func (s *DNSServer) answer(reply, query *dns.Msg) bool {
 		reply.Rcode = dns.RcodeRefused
 		return true
 	}
-	label, _, _ := strings.Cut(strings.ToLower(q.Name), ".")
+	label := firstLabel(query)
 	switch {
 	case strings.HasPrefix(label, "silent"):
 		return false

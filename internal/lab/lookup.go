@@ -78,9 +78,16 @@ func (ns *NS) dialDNS(ctx context.Context, opts LookupOptions) (net.Conn, error)
 	if !opts.TCP {
 		return ns.DialUDP(opts.LocalPort, opts.Server)
 	}
-	ctx, cancel := context.WithTimeout(ctx, opts.Timeout)
+	within, cancel := context.WithTimeout(ctx, opts.Timeout)
 	defer cancel()
-	return ns.DialTCP(ctx, opts.LocalPort, opts.Server)
+	conn, err := ns.DialTCP(within, opts.LocalPort, opts.Server)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w: %w", os.ErrDeadlineExceeded, err) // the dialer's own differs
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 // exchange sends the query, again after each timeout, and reads the answer.
