@@ -7,9 +7,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // LookupOptions say what to ask, and how. Server and Name are needed.
@@ -23,6 +25,7 @@ type LookupOptions struct {
 	Timeout   time.Duration // of each attempt; 0 means Patience(time.Second)
 	Attempts  int           // with the same socket and ID, as glibc does; 0 means 1
 	EDNSSize  uint16        // size announced with EDNS; 0 means no EDNS
+	TTL       uint8         // of the IPv4 packets; 0 means the namespace's default
 }
 
 // Result is what came of a lookup. ID, Local and Attempts are set even when no
@@ -62,6 +65,11 @@ func (ns *NS) Lookup(ctx context.Context, opts LookupOptions) (Result, error) {
 		return res, fmt.Errorf("look %s up: %w", query.Question[0].Name, err)
 	}
 	defer conn.Close()
+	if opts.TTL != 0 {
+		if err := setTTL(conn, opts.TTL); err != nil {
+			return res, fmt.Errorf("set ttl: %w", err)
+		}
+	}
 	if res.Local, err = netip.ParseAddrPort(conn.LocalAddr().String()); err != nil {
 		return res, fmt.Errorf("look %s up: %w", query.Question[0].Name, err)
 	}
@@ -88,6 +96,17 @@ func (ns *NS) dialDNS(ctx context.Context, opts LookupOptions) (net.Conn, error)
 		return nil, err
 	}
 	return conn, nil
+}
+
+// setTTL sets the TTL of the IPv4 packets that a connection sends from now on.
+func setTTL(conn net.Conn, ttl uint8) error {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return setsockopt(raw, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, int(ttl))
+	})
 }
 
 // exchange sends the query, again after each timeout, and reads the answer.

@@ -106,6 +106,13 @@ func (ns *NS) IP6Tables(ctx context.Context, rule ...string) error {
 	return ns.feed(ctx, "", "ip6tables", append([]string{"--wait"}, rule...)...)
 }
 
+// IP runs ip in the namespace, such as
+//
+//	IP(ctx, "route", "add", "unreachable", "10.244.2.99")
+func (ns *NS) IP(ctx context.Context, args ...string) error {
+	return ns.feed(ctx, "", "ip", args...)
+}
+
 // shortHash is how kube-proxy makes chain names unique.
 func shortHash(text string, length int) string {
 	sum := sha256.Sum256([]byte(text))
