@@ -44,10 +44,15 @@ func ethertypeIPv4() int32 { return int32(binary.NativeEndian.Uint16([]byte{0x08
 var shoot = asm.Instructions{asm.Mov.Imm(asm.R0, int32(netlink.TC_ACT_SHOT)), asm.Return()}
 
 // redirectTo returns what rewrites a destination, and the checksums with it.
-func redirectTo(from, to netip.Addr) asm.Instructions {
+func redirectTo(from, to netip.Addr) asm.Instructions { return rewrite(16, from, to) }
+
+// pretend returns what rewrites a source, and the checksums with it.
+func pretend(from, to netip.Addr) asm.Instructions { return rewrite(12, from, to) }
+
+// rewrite returns what rewrites an address in the IPv4 header.
+func rewrite(offset int32, from, to netip.Addr) asm.Instructions {
 	const (
 		eth         = 14
-		dst         = eth + 16
 		headerSum   = eth + 10
 		udpSum      = eth + 20 + 6
 		pseudo      = 1 << 4 // BPF_F_PSEUDO_HDR
@@ -61,8 +66,9 @@ func redirectTo(from, to netip.Addr) asm.Instructions {
 			asm.Mov.Imm(asm.R5, flags), helper.Call(),
 		}
 	}
+	at := eth + offset
 	insns := asm.Instructions{
-		asm.Mov.Imm(asm.R2, dst), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -4), asm.Mov.Imm(asm.R4, addressSize),
+		asm.Mov.Imm(asm.R2, at), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -4), asm.Mov.Imm(asm.R4, addressSize),
 		asm.FnSkbLoadBytes.Call(),
 		asm.LoadMem(asm.R7, asm.RFP, -4, asm.Word), asm.LoadImm(asm.R8, word(from), asm.DWord), asm.JNE.Reg(asm.R7, asm.R8, "pass"),
 		asm.LoadImm(asm.R8, word(to), asm.DWord), asm.StoreMem(asm.RFP, -4, asm.R8, asm.Word),
@@ -70,31 +76,49 @@ func redirectTo(from, to netip.Addr) asm.Instructions {
 	insns = append(insns, replace(asm.FnL4CsumReplace, udpSum, pseudo|zeroIsNone|addressSize)...)
 	insns = append(insns, replace(asm.FnL3CsumReplace, headerSum, addressSize)...)
 	return append(insns,
-		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, dst), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -4),
+		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, at), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -4),
 		asm.Mov.Imm(asm.R4, addressSize), asm.Mov.Imm(asm.R5, 0), asm.FnSkbStoreBytes.Call())
 }
 
 // atIngress attaches a program to a device of a namespace, by tcx or by clsact.
 func atIngress(t *testing.T, ns *lab.NS, dev string, p *ebpf.Program, tcx bool) {
 	t.Helper()
+	attachTC(t, ns, tcPlace{dev, ebpf.AttachTCXIngress, netlink.HANDLE_MIN_INGRESS}, p, tcx)
+}
+
+// atEgress is atIngress for what leaves by the device.
+func atEgress(t *testing.T, ns *lab.NS, dev string, p *ebpf.Program, tcx bool) {
+	t.Helper()
+	attachTC(t, ns, tcPlace{dev, ebpf.AttachTCXEgress, netlink.HANDLE_MIN_EGRESS}, p, tcx)
+}
+
+// tcPlace is where a program for tc is attached.
+type tcPlace struct {
+	dev    string
+	tcx    ebpf.AttachType
+	parent uint32 // of a filter
+}
+
+func attachTC(t *testing.T, ns *lab.NS, at tcPlace, p *ebpf.Program, tcx bool) {
+	t.Helper()
 	err := ns.Do(func() error {
-		d, err := netlink.LinkByName(dev)
+		d, err := netlink.LinkByName(at.dev)
 		if err != nil {
 			return err
 		}
 		if tcx {
-			l, err := link.AttachTCX(link.TCXOptions{Interface: d.Attrs().Index, Program: p, Attach: ebpf.AttachTCXIngress})
+			l, err := link.AttachTCX(link.TCXOptions{Interface: d.Attrs().Index, Program: p, Attach: at.tcx})
 			if err == nil {
 				t.Cleanup(func() { l.Close() })
 			}
 			return err
 		}
 		qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: d.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-		if err := netlink.QdiscAdd(qdisc); err != nil {
+		if err := netlink.QdiscAdd(qdisc); err != nil && !errors.Is(err, unix.EEXIST) {
 			return err
 		}
 		return netlink.FilterAdd(&netlink.BpfFilter{
-			FilterAttrs: netlink.FilterAttrs{LinkIndex: d.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: d.Attrs().Index, Parent: at.parent, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
 			Fd:          p.FD(), Name: "filter.o:[classifier]", DirectAction: true,
 		})
 	})
