@@ -42,14 +42,14 @@ matrix = go run ./scripts/vm/matrix -kernels '$(KERNELS)' $(1)
 .PHONY: test
 test: ## Run all tests, here and on other kernels in QEMU (root)
 	$(call need-root,: without it run 'make test-unit')
-	@scripts/install-deps run
+	@scripts/install-deps test
 	@$(MAKE) --no-print-directory build
 	$(call matrix,-run '$(RUN)' -skip '$(SKIP)')
 
 .PHONY: test-host
 test-host: ## Run all tests on this machine's kernel alone (root)
 	$(call need-root,: without it run 'make test-unit')
-	@scripts/install-deps run
+	@scripts/install-deps test
 	@$(MAKE) --no-print-directory build
 	go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./...
 
@@ -60,7 +60,7 @@ test-unit: ## Run the tests that need no root
 .PHONY: test-vm
 test-vm: ## Run the end-to-end tests on other kernels alone (root)
 	$(call need-root,)
-	@scripts/install-deps run
+	@scripts/install-deps test
 	@$(MAKE) --no-print-directory build
 	$(call matrix,-host=false -run '$(RUN)' -skip '$(SKIP)')
 

@@ -104,7 +104,7 @@ func startServers(ctx context.Context, l *lab.Lab, dnsmasq bool) error {
 	for _, ns := range []*lab.NS{l.DNSA, l.DNSB} {
 		var err error
 		if dnsmasq {
-			_, err = lab.StartDnsmasq(ctx, ns, ns.Addr)
+			_, err = lab.StartDnsmasq(ctx, ns, lab.DaemonOptions{})
 		} else {
 			_, err = lab.StartDNS(ns, lab.DNSOptions{})
 		}

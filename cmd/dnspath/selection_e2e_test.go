@@ -447,7 +447,7 @@ func TestDnsmasq(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	d, err := lab.StartDnsmasq(t.Context(), l.DNSB, l.DNSB.Addr)
+	d, err := lab.StartDnsmasq(t.Context(), l.DNSB, lab.DaemonOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -193,7 +193,7 @@ func TestServerAnswers(t *testing.T) {
 
 func TestDnsmasq(t *testing.T) {
 	l := raiseBare(t, Config{Service: ServiceNFTables, Endpoints: []string{DNSB}})
-	d, err := StartDnsmasq(t.Context(), l.DNSB, l.DNSB.Addr)
+	d, err := StartDnsmasq(t.Context(), l.DNSB, DaemonOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

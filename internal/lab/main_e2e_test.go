@@ -46,7 +46,7 @@ func raiseAndHang() int {
 	ctx := context.Background()
 	l, err := New(ctx, Config{Service: ServiceIPTables, Endpoints: []string{DNSB}})
 	if err == nil {
-		_, err = StartDnsmasq(ctx, l.DNSB, l.DNSB.Addr)
+		_, err = StartDnsmasq(ctx, l.DNSB, DaemonOptions{})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

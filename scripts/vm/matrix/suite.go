@@ -128,7 +128,11 @@ func runSuites(ctx context.Context, log io.Writer, g guest, suites []suite, set 
 	if err != nil {
 		return nil, err
 	}
-	env := []string{"DNSPATH_BIN=" + tool, fmt.Sprintf("DNSPATH_SLOW=%d", slowness), "DNSPATH_ALL=" + os.Getenv("DNSPATH_ALL")}
+	coreDNS, err := exec.CommandContext(ctx, "scripts/coredns").Output() // guests have no network to build it with
+	if err != nil {
+		return nil, fmt.Errorf("build coredns: %w", err)
+	}
+	env := []string{"DNSPATH_BIN=" + tool, "DNSPATH_COREDNS=" + strings.TrimSpace(string(coreDNS)), fmt.Sprintf("DNSPATH_SLOW=%d", slowness), "DNSPATH_ALL=" + os.Getenv("DNSPATH_ALL")}
 	if !set.update { // or there is nothing to compare with
 		env = append(env, "DNSPATH_KERNEL="+g.series)
 	}
