@@ -68,6 +68,18 @@ func sameEverywhere(t *testing.T, why string) {
 // raise makes a lab for one test, with a DNS server in both DNS pods.
 func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 	t.Helper()
+	l := raiseBare(t, cfg)
+	for _, ns := range []*lab.NS{l.DNSA, l.DNSB} {
+		if _, err := lab.StartDNS(ns, lab.DNSOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+// raiseBare is raise without DNS servers.
+func raiseBare(t *testing.T, cfg lab.Config) *lab.Lab {
+	t.Helper()
 	l, err := lab.New(t.Context(), cfg)
 	if errors.Is(err, lab.ErrNotSupported) {
 		t.Skip(err)
@@ -80,11 +92,6 @@ func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 			t.Errorf("close lab: %v", err)
 		}
 	})
-	for _, ns := range []*lab.NS{l.DNSA, l.DNSB} {
-		if _, err := lab.StartDNS(ns, lab.DNSOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	return l
 }
 
