@@ -21,6 +21,8 @@ static __always_inline void wanted(struct slice *want, const struct found *f, st
 		return;
 	want->linear = linear;
 	want->paged = reach && linear >= f->dns_off ? f->end - linear : 0;
+	if (want->paged > CAPTURE_LARGE)
+		want->paged = CAPTURE_LARGE;
 }
 
 /* set_payload notes whether the payload, or its beginning, was copied. */

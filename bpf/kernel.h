@@ -107,6 +107,17 @@ struct in6_addr {
 	__u8 bytes[16];
 };
 
+/*
+ * A piece of a packet's data (skb_frag_t). Up to 6.8 the kernel calls it struct
+ * bio_vec, then struct skb_frag, whose first field can be something else than a
+ * page, and has its lowest bit set then (net_iov); laid out alike.
+ */
+struct piece {
+	__u64 page;
+	__u32 len;
+	__u32 offset;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct ns_common {
@@ -184,21 +195,10 @@ struct page {
 	unsigned long flags;
 };
 
-/*
- * A piece of a packet's data. Up to 6.8 the kernel calls it struct bio_vec, then
- * struct skb_frag, whose first field can be something else than a page, and has
- * its lowest bit set then (net_iov); laid out alike.
- */
-typedef struct skb_frag {
-	__u64 page;
-	__u32 len;
-	__u32 offset;
-} skb_frag_t;
-
 struct skb_shared_info {
 	__u8 nr_frags;
 	atomic_t dataref;
-	skb_frag_t frags[17];
+	struct piece frags[17];
 };
 
 union nf_inet_addr {

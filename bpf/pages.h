@@ -36,21 +36,21 @@ static __noinline __u64 page_at(struct sk_buff *skb, __u32 nth, __u32 *len)
 {
 	__u64 shared = (__u64)BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, end);
 	struct skb_shared_info *info = (void *)shared;
-	struct skb_frag frag;
+	struct piece piece;
 
 	*len = 0;
 	if (nth >= BPF_CORE_READ(info, nr_frags) ||
-	    bpf_probe_read_kernel(&frag, sizeof(frag),
+	    bpf_probe_read_kernel(&piece, sizeof(piece),
 				  (void *)(shared +
 					   bpf_core_field_offset(struct skb_shared_info, frags) +
-					   nth * sizeof(frag))) ||
-	    frag.page & 1)
+					   nth * sizeof(piece))) ||
+	    piece.page & 1)
 		return 0;
-	*len = frag.len;
+	*len = piece.len;
 	return word_at(page_offset_base_at) +
-	       (((frag.page - word_at(vmemmap_base_at)) / bpf_core_type_size(struct page))
+	       (((piece.page - word_at(vmemmap_base_at)) / bpf_core_type_size(struct page))
 		<< page_shift) +
-	       frag.offset;
+	       piece.offset;
 }
 
 /* How a program may have a dynptr of its packet. */
@@ -60,8 +60,8 @@ enum way {
 	WAY_NETFILTER, /* as a netfilter link */
 };
 
-extern int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym
-__weak;
+extern __weak __ksym int bpf_dynptr_from_skb(struct __sk_buff *skb, __u64 flags,
+					     struct bpf_dynptr *ptr);
 
 static __always_inline bool have_dynptr(enum way way)
 {

@@ -24,10 +24,14 @@ struct slice {
 #define LINEAR_SMALL 127
 #define LINEAR_LARGE 255
 
-/* at_most returns n, max at the most, so that the verifier sees it. */
+/*
+ * at_most returns n, a length, max at the most, so that the verifier sees it: up
+ * to 5.10 it can come to believe in lengths below 0, which the mask mends.
+ */
 static __always_inline __u64 at_most(__u64 n, __u64 max)
 {
 	barrier_var(n);
+	n &= 0xffff;
 	if (n > max)
 		n = max;
 	barrier_var(n);
