@@ -9,9 +9,9 @@ import (
 
 // Limits of a Correlator: what is beyond them is evicted and counted.
 const (
-	defaultMaxLookups = 1 << 16
-	defaultMaxEvents  = 1 << 18 // some 100 MiB
-	maxLegEvents      = 512     // a packet in a routing loop passes some 4 hops for each of its 64 lives
+	DefaultMaxLookups = 1 << 16
+	eventsPerLookup   = 4   // on average; most wait for nothing but their answer's last events
+	maxLegEvents      = 512 // a packet in a routing loop passes some 4 hops for each of its 64 lives
 	maxLegs           = 64
 	maxGaps           = 1024
 )
@@ -21,8 +21,8 @@ type CorrelatorOptions struct {
 	Timeout    time.Duration // a lookup without an answer for so long is lost; 0 is 5 s
 	Linger     time.Duration // how long an answered lookup waits for its last events; 0 is 100 ms
 	Reorder    time.Duration // how far events of different CPUs may be out of order; 0 is 10 ms
-	MaxLookups int           // open at one time; 0 is 65536
-	MaxEvents  int           // of all open lookups together; 0 is 262144
+	MaxLookups int           // open at one time; 0 is DefaultMaxLookups
+	MaxEvents  int           // of all open lookups together; 0 is four for each of MaxLookups
 
 	// Ended is called with each lookup when it has ended. It is handed out then, or
 	// later with the rest of its story. May be nil.
@@ -68,9 +68,9 @@ type Correlator struct {
 
 	// What belonged to lookups that were handed out lately: events that come after
 	// their time don't start new ones.
-	closed    recent[uint64]
-	answered  recent[flowKey]
-	overConns recent[flowKey] // TCP connections
+	closed   recent[uint64]
+	answered recent[flowKey]
+	wasOver  recent[flowKey] // TCP connections
 }
 
 // flowKey finds the lookup of a packet: its addresses by their role, and the
@@ -98,6 +98,7 @@ type gap struct{ from, to uint64 }
 func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 	or := func(d, otherwise time.Duration) uint64 { return uint64(cmp.Or(d, otherwise)) }
 	timeout := or(opts.Timeout, 5*time.Second)
+	most := cmp.Or(opts.MaxLookups, DefaultMaxLookups)
 	c := &Correlator{
 		timeout: timeout,
 		// Resolvers retry when their own timeout is over: a lookup waits a little
@@ -105,8 +106,8 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 		grace:      timeout / 10,
 		linger:     or(opts.Linger, 100*time.Millisecond),
 		reorder:    or(opts.Reorder, 10*time.Millisecond),
-		maxLookups: cmp.Or(opts.MaxLookups, defaultMaxLookups),
-		maxEvents:  cmp.Or(opts.MaxEvents, defaultMaxEvents),
+		maxLookups: most,
+		maxEvents:  cmp.Or(opts.MaxEvents, eventsPerLookup*most),
 		ended:      opts.Ended,
 		packets:    map[uint64]*legState{},
 		flows:      map[flowKey]*lookupState{},

@@ -140,7 +140,7 @@ func (c *Correlator) connect(e *Event) *connState {
 		return nil
 	}
 	key := flowOf(e, Flow{e.Src, e.Dst})
-	if kind != "SYN" && c.overConns.has(key) {
+	if kind != "SYN" && c.wasOver.has(key) {
 		return nil
 	}
 	for c.idle.len() >= c.maxLookups {
@@ -149,7 +149,7 @@ func (c *Correlator) connect(e *Event) *connState {
 	conn := &connState{last: e.Time}
 	if kind == "SYN" {
 		conn.client.start(e.TCP.Seq)
-		c.overConns.remove(key)
+		c.wasOver.remove(key)
 	}
 	c.idle.push(appointment{conn, conn.last + connIdle})
 	c.indexConn(key, conn)
@@ -259,7 +259,7 @@ func (c *Correlator) forget(conn *connState) {
 			delete(c.conns, key)
 		}
 		if conn.over {
-			c.overConns.add(key)
+			c.wasOver.add(key)
 		}
 	}
 	for _, leg := range conn.legs {

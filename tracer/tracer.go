@@ -55,6 +55,7 @@ type Options struct {
 	ExactRules  bool          // add a table of nftables to each namespace, to be told which rules DNS packets match
 	RingSize    int           // bytes between kernel and user space, a power of two; 0 is 8 MiB
 	Timeout     time.Duration // a lookup without an answer for so long is lost; 0 is 5 s
+	MaxLookups  int           // under way at one time; 0 is DefaultMaxLookups
 }
 
 // ProbeStatus is a row of the table of hops: what is observed, and how.
@@ -184,7 +185,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	r := &runner{
 		Tracer: t, sink: sink, decoder: NewDecoder(t.session),
 	}
-	opts := CorrelatorOptions{Timeout: t.opts.Timeout}
+	opts := CorrelatorOptions{MaxLookups: t.opts.MaxLookups, Timeout: t.opts.Timeout}
 	if t.rules != nil {
 		opts.Linger, opts.Ended = ruleLinger, r.attribute
 	}
@@ -271,6 +272,7 @@ func (r *runner) take(record []byte) {
 	e, err := r.decoder.Decode(record)
 	if err != nil {
 		r.undecodable++
+		r.corr.Lost(r.newest, monotonic())
 		return
 	}
 	if e.NetNS != r.known && e.NetNS != 0 {

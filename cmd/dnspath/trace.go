@@ -43,6 +43,7 @@ type traceFlags struct {
 	timeout   time.Duration
 	duration  time.Duration
 	count     int
+	open      int
 	readyFile string
 	events    bool
 	rules     string
@@ -59,6 +60,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.DurationVar(&f.timeout, "timeout", 5*time.Second, "a lookup without an answer for this `duration` is lost")
 	fs.DurationVar(&f.duration, "duration", 0, "end after this `duration` (default: until interrupted)")
 	fs.IntVar(&f.count, "count", 0, "end after `n` lookups (default: no end)")
+	fs.IntVar(&f.open, "max-lookups", tracer.DefaultMaxLookups, "keep at most `n` lookups under way, at some 2 KB each and 400 bytes a hop; what is beyond is shown early, as incomplete")
 	fs.StringVar(&f.readyFile, "ready-file", "", "make this `file` when everything is attached")
 	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
 	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they were then; exact, as nftables tells, by a table of its own in each namespace; or off")
@@ -69,7 +71,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	if err := checkOutput(f.output); err != nil {
 		return nil, err
 	}
-	errs := []error{positive("timeout", f.timeout), f.checkRules()}
+	errs := []error{positive("timeout", f.timeout), positive("max-lookups", f.open), f.checkRules()}
 	if fs.Changed("duration") {
 		errs = append(errs, positive("duration", f.duration))
 	}
@@ -117,7 +119,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	opts.Timeout, opts.ExactRules = f.timeout, f.rules == rulesExact
+	opts.Timeout, opts.MaxLookups, opts.ExactRules = f.timeout, f.open, f.rules == rulesExact
 	node, release, err := identity()
 	if err != nil {
 		return err
