@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -277,4 +278,57 @@ func streamedOf(l *Lookup) streamed {
 		v.Detail += fmt.Sprintf(" transport %s incomplete %v", l.Transport, l.Why)
 	}
 	return v
+}
+
+// cut sends bytes in segments of random sizes, now and then in the wrong order, or twice.
+func cut(random *rand.Rand, b []byte, segment func([]byte) *packet, send func(*packet)) {
+	var segments []*packet
+	for len(b) > 0 {
+		n := min(1+random.IntN(60), len(b))
+		segments = append(segments, segment(b[:n]))
+		b = b[n:]
+	}
+	for i := 1; i < len(segments); i++ {
+		if random.IntN(4) == 0 {
+			segments[i-1], segments[i] = segments[i], segments[i-1]
+		}
+	}
+	for _, p := range segments {
+		send(p)
+		if random.IntN(4) == 0 {
+			send(p.again())
+		}
+	}
+}
+
+// TestStreamCut holds that each question on a connection is a lookup of its own,
+// with its answer, wherever segments begin and in whichever order they come.
+func TestStreamCut(t *testing.T) {
+	for seed := range uint64(300) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		s := newScene()
+		st := s.stream()
+		st.client, st.server = random.Uint32(), random.Uint32()
+		want := map[string]string{}
+		var queries, replies []byte
+		for i := range 1 + random.IntN(8) {
+			name := fmt.Sprintf("n%d.example.test.", i)
+			q, r := st.question(uint16(i), name, dns.TypeA)
+			queries, replies = slices.Concat(queries, q), slices.Concat(r, replies)
+			want[name] = fmt.Sprintf("answered %d with [203.0.113.7]", i)
+		}
+		st.open()
+		cut(random, queries, func(b []byte) *packet { return st.fromClient(TCP{ACK: true}, b) }, func(p *packet) { p.reachServer() })
+		cut(random, replies, func(b []byte) *packet { return st.fromServer(TCP{ACK: true}, b) }, func(p *packet) { p.comeHome() })
+		got := map[string]string{}
+		for _, l := range correlate(t, CorrelatorOptions{}, s.events) {
+			if _, twice := got[l.Question.Name]; twice {
+				t.Errorf("seed %d: %s is two lookups", seed, l.Question.Name)
+			}
+			got[l.Question.Name] = fmt.Sprintf("%s %d with %v", l.Outcome, l.DNSID, l.Reply.Answers)
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("seed %d: lookups (-want +got):\n%s", seed, diff)
+		}
+	}
 }
