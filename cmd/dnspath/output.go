@@ -45,7 +45,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width}, rules: newExplainer(e, f, t),
+		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }

@@ -47,6 +47,7 @@ type traceFlags struct {
 	readyFile string
 	events    bool
 	rules     string
+	allLegs   bool
 }
 
 func parseTrace(e *env, args []string) (*traceFlags, error) {
@@ -64,6 +65,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.StringVar(&f.readyFile, "ready-file", "", "make this `file` when everything is attached")
 	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
 	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they were then; exact, as nftables tells, by a table of its own in each namespace; or off")
+	fs.BoolVar(&f.allLegs, "all-legs", false, "show each segment of TCP, those too that open and close a connection as they should")
 	f.observe.register(fs)
 	if err := parse(fs, args); err != nil {
 		return nil, err

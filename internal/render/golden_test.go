@@ -53,6 +53,7 @@ func TestText(t *testing.T) {
 		{"text", Text{}},
 		{"text-color", Text{Color: true}},
 		{"text-narrow", Text{Width: 80}},
+		{"text-all-legs", Text{AllLegs: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { golden(t, tt.name, write(t, tt.text)) })
 	}
@@ -83,6 +84,48 @@ func TestTrailingBlanks(t *testing.T) {
 				t.Errorf("%s: %q", name, line)
 			}
 		}
+	}
+}
+
+// TestStoryText holds that a story's line comes once, before the first of its
+// lookups that is shown, and how far each is indented.
+func TestStoryText(t *testing.T) {
+	lookups := storySamples()
+	for _, tt := range []struct {
+		name  string
+		shown []int
+		want  []int // columns before each lookup
+	}{
+		{"all", []int{0, 1, 2, 3, 4}, []int{2, 2, 4, 4, 0}},
+		{"the cause is filtered out", []int{0, 2, 3}, []int{2, 2, 2}},
+		{"alone of its story", []int{3}, []int{2}},
+		{"none of it", []int{4, 5}, []int{0, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var b bytes.Buffer
+			var text Text
+			for _, i := range tt.shown {
+				if err := text.Write(&b, sampleContext().View(lookups[i])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var got []int
+			headlines, want := 0, min(1, tt.want[0])
+			for line := range strings.Lines(b.String()) {
+				if at := strings.IndexAny(line, "✓!✗"); at >= 0 {
+					got = append(got, at)
+				}
+				if strings.HasPrefix(line, "4 lookups for db,") {
+					headlines++
+				}
+			}
+			if headlines != want {
+				t.Errorf("%d lines about the story, want %d:\n%s", headlines, want, b.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("columns (-want +got):\n%s\n%s", diff, b.String())
+			}
+		})
 	}
 }
 

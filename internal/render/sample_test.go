@@ -2,6 +2,7 @@ package render
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,7 +106,7 @@ const step = 12 * time.Microsecond
 
 // samples are lookups of all kinds of outcome.
 func samples() []*tracer.Lookup {
-	return []*tracer.Lookup{answered(), dropped(), rejected(), unexpected(), malformed(), incomplete()}
+	return slices.Concat([]*tracer.Lookup{answered(), dropped(), rejected(), unexpected(), malformed(), incomplete()}, segmentSamples(), storySamples())
 }
 
 func answered() *tracer.Lookup {
@@ -275,5 +276,9 @@ func sampleEvents() []*tracer.Event {
 	}
 	return []*tracer.Event{full, {
 		Time: sampleStart, Probe: tracer.ProbeNetDevQueue, Src: webPod, Dst: service, Len: 60, TTL: 64, DNSID: 4711, DNSFlags: 0x100, DNSLen: 32,
+	}, {
+		Time: sampleStart, Probe: tracer.ProbeNetDevQueue, Src: webPod, Dst: service, Len: 1500, TTL: 64, Tunnel: nested().Legs[0].Hops[0].Tunnel,
+		Fragment: true, FragOffset: 1480, FragLast: true, TCP: &tracer.TCP{Seq: 1, Ack: 2, Len: 3, SYN: true, ACK: true, FIN: true, RST: true},
+		Quote: &tracer.Quote{Type: 2, V6: true, MTU: 1280, From: netip.MustParseAddr("2001:db8::1"), To: netip.MustParseAddr("2001:db8::2")},
 	}}
 }

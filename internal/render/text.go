@@ -7,34 +7,50 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
-// Text writes records for people.
+// Text writes records for people. It is not safe for concurrent use: it knows
+// which story it is in.
 type Text struct {
-	Color bool
-	Width int // columns of the terminal; 0 unknown: lines are not folded
+	Color   bool
+	Width   int  // columns of the terminal; 0 unknown: lines are not folded
+	AllLegs bool // each segment of TCP, those too that open and close a connection as they should
+
+	story  string
+	depths map[string]int // of the story's lookups, by ID
 }
 
 // narrow is the width under which a hop's details get a line of their own.
 const narrow = 100
 
 // Write writes a lookup: a line that says how it ended, then its legs, hop by
-// hop, each with the time since the hop before.
+// hop, each with the time since the hop before. Before the first lookup of a
+// story goes a line about the story, whose lookups are indented.
 func (t *Text) Write(w io.Writer, r *Record) error {
-	var b bytes.Buffer
+	var b, story bytes.Buffer
+	depth := t.enter(&story, r)
 	t.headline(&b, r)
-	for _, leg := range r.Legs {
-		t.leg(&b, r, leg)
+	for legs := r.Legs; len(legs) > 0; {
+		if n := r.routine(legs); n > 0 && !t.AllLegs {
+			b.WriteString(t.routineText(legs[:n]))
+			legs = legs[n:]
+			continue
+		}
+		t.leg(&b, r, legs[0])
+		legs = legs[1:]
 	}
 	for _, why := range r.Why {
 		fmt.Fprintf(&b, "  %s %s\n", t.paint(yellow, "incomplete:"), printable(why))
 	}
 	b.WriteByte('\n')
-	_, err := w.Write(b.Bytes())
+	_, err := w.Write(append(story.Bytes(), indented(b.Bytes(), indent*depth)...))
 	return err
 }
+
+// indent is the columns by which a story's lookups are indented, and what they
+// caused once more.
+const indent = 2
 
 func (t *Text) headline(b *bytes.Buffer, r *Record) {
 	mark, color := "✗", red
@@ -57,11 +73,14 @@ func (t *Text) headline(b *bytes.Buffer, r *Record) {
 	if r.Backend != nil {
 		fmt.Fprintf(b, ", that is %s", r.Backend)
 	}
-	fmt.Fprintf(b, "; ID %d", r.DNSID)
-	if r.Attempts > 1 {
-		fmt.Fprintf(b, "; sent %d times", r.Attempts)
+	if r.Transport == "tcp" {
+		b.WriteString(", over TCP")
 	}
-	b.WriteByte('\n')
+	if r.Transport != "tcp" || r.Name != "" || r.DNSID != 0 { // else no message of the connection was seen
+		fmt.Fprintf(b, "; ID %d", r.DNSID)
+	}
+	b.WriteString(sentText(r) + "\n")
+	t.linksText(b, r)
 	if r.Defect != "" {
 		fmt.Fprintf(b, "  %s %s\n", t.paint(yellow, "malformed:"), printable(r.Defect))
 	}
@@ -127,11 +146,8 @@ type row struct {
 }
 
 func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
-	title := leg.Direction
-	if r.Attempts > 1 {
-		title += fmt.Sprintf(" %d", leg.Attempt)
-	}
-	if n := len(leg.Hops); n > 0 {
+	title := leg.title(r.Attempts)
+	if len(leg.Hops) > 0 && leg.ICMP == nil {
 		title += fmt.Sprintf("  %s → %s", leg.Hops[0].Src, leg.Hops[0].Dst)
 	}
 	fmt.Fprintf(b, "  %s\n", t.paint(bold, title))
@@ -307,12 +323,7 @@ func byText(b By) string {
 func changeText(h *Hop, c *Change) string {
 	switch {
 	case c.Kind == "encap" && h.Tunnel != nil:
-		t := h.Tunnel
-		s := "encapsulated: " + t.Kind
-		if t.VNI != 0 {
-			s += fmt.Sprintf(", VNI %d", t.VNI)
-		}
-		return fmt.Sprintf("%s, %s → %s", s, t.Src, t.Dst)
+		return "encapsulated: " + tunnelText(h.Tunnel)
 	case c.Kind == "decap":
 		return "decapsulated"
 	}
@@ -327,66 +338,14 @@ func changeText(h *Hop, c *Change) string {
 	return s
 }
 
-// duration writes ns with three digits that count.
-func duration(ns uint64) string {
-	switch d := time.Duration(ns); {
-	case d < 10*time.Microsecond:
-		return fmt.Sprintf("%.1f µs", float64(ns)/1e3)
-	case d < time.Millisecond:
-		return fmt.Sprintf("%.0f µs", float64(ns)/1e3)
-	case d < time.Second:
-		return fmt.Sprintf("%.2f ms", float64(ns)/1e6)
-	default:
-		return fmt.Sprintf("%.2f s", float64(ns)/1e9)
+func tunnelText(t *Tunnel) string {
+	s := t.Kind
+	if t.VNI != 0 {
+		s += fmt.Sprintf(", VNI %d", t.VNI)
 	}
-}
-
-// pad fills s up with spaces to width columns; to the left if width is negative.
-func pad(s string, width int) string {
-	fill := strings.Repeat(" ", max(0, max(width, -width)-utf8.RuneCountInString(s)))
-	if width < 0 {
-		return fill + s
-	}
-	return s + fill
-}
-
-// printable makes bytes of the network or of other programs safe for a
-// terminal: what is not printable ASCII is escaped as in a Go string.
-func printable(s string) string {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			q := strconv.QuoteToASCII(s)
-			return q[1 : len(q)-1]
-		}
+	s += fmt.Sprintf(", %s → %s", t.Src, t.Dst)
+	if t.In != nil {
+		s += ", in " + tunnelText(t.In)
 	}
 	return s
-}
-
-// path is printable for what has arrows of ours in it, as the way through
-// chains has.
-func path(s string) string {
-	const arrow = " → "
-	parts := strings.Split(s, arrow)
-	for i := range parts {
-		parts[i] = printable(parts[i])
-	}
-	return strings.Join(parts, arrow)
-}
-
-// ANSI colours; paint leaves text as it is where none are wanted.
-const (
-	red    = "\x1b[31m"
-	green  = "\x1b[32m"
-	yellow = "\x1b[33m"
-	cyan   = "\x1b[36m"
-	bold   = "\x1b[1m"
-	dim    = "\x1b[2m"
-	reset  = "\x1b[0m"
-)
-
-func (t *Text) paint(color, s string) string {
-	if !t.Color || color == "" || s == "" {
-		return s
-	}
-	return color + s + reset
 }

@@ -4,6 +4,7 @@
 package render
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -33,6 +34,7 @@ type Record struct {
 	DNSID      uint16     `json:"dns_id"`
 	Transport  string     `json:"transport"`
 	Attempts   int        `json:"attempts"`
+	GapsNS     []uint64   `json:"gaps_ns,omitempty"` // between one attempt and the next
 	Client     Client     `json:"client"`
 	Server     *Endpoint  `json:"server,omitempty"`
 	Backend    *Endpoint  `json:"backend,omitempty"`
@@ -46,6 +48,10 @@ type Record struct {
 	Findings   []struct{} `json:"findings"` // none are made yet
 	Incomplete bool       `json:"incomplete"`
 	Why        []string   `json:"incomplete_why,omitempty"`
+	Story      string     `json:"story,omitempty"` // the same for lookups that belong together
+	Links      []Link     `json:"links,omitempty"` // to other lookups
+
+	story *tracer.Story
 }
 
 // Endpoint is an address and a port.
@@ -62,13 +68,6 @@ type Client struct {
 	Pod       string `json:"pod,omitempty"`
 	Process   string `json:"process,omitempty"`
 	PID       uint32 `json:"pid,omitempty"`
-}
-
-// Leg is the way of one packet.
-type Leg struct {
-	Direction string `json:"direction"` // "query", "reply"
-	Attempt   int    `json:"attempt"`
-	Hops      []Hop  `json:"hops"`
 }
 
 // Hop is what happened at one place.
@@ -149,6 +148,8 @@ type Tunnel struct {
 	VNI  uint32 `json:"vni,omitempty"` // GRE: its key
 	Src  string `json:"src"`
 	Dst  string `json:"dst"`
+
+	In *Tunnel `json:"in,omitempty"` // the tunnel around this one
 }
 
 // Drop is the end of the packet.
@@ -196,8 +197,8 @@ type Context struct {
 // View makes a Record of a lookup.
 func (c *Context) View(l *tracer.Lookup) *Record {
 	r := &Record{
-		Type: "lookup", Schema: SchemaVersion, Node: c.Node, ID: c.id(l), Time: c.Wall(l.Start).UTC(),
-		LatencyNS: l.Latency, Name: l.Question.Name, DNSID: l.DNSID, Transport: "udp", Attempts: l.Attempts,
+		Type: "lookup", Schema: SchemaVersion, Node: c.Node, ID: c.id(l.Ref()), Time: c.Wall(l.Start).UTC(),
+		LatencyNS: l.Latency, Name: l.Question.Name, DNSID: l.DNSID, Transport: cmp.Or(string(l.Transport), "udp"), Attempts: l.Attempts, GapsNS: gaps(l),
 		Outcome: string(l.Outcome), Detail: l.Detail, Findings: []struct{}{}, Legs: []Leg{}, Incomplete: l.Incomplete, Why: l.Why,
 		Client: c.client(l), Server: endpoint(l.Server), Backend: endpoint(l.Backend),
 		Defect: l.Question.Defect,
@@ -211,17 +212,10 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 	if l.Reply != nil {
 		r.setReply(l.Reply)
 	}
-	for _, leg := range l.Legs {
-		direction := "query"
-		if leg.Response {
-			direction = "reply"
-		}
-		v := Leg{Direction: direction, Attempt: leg.Attempt, Hops: []Hop{}}
-		for i := range leg.Hops {
-			v.Hops = append(v.Hops, c.hop(&leg.Hops[i], l.Start))
-		}
-		r.Legs = append(r.Legs, v)
+	for i := range l.Legs {
+		r.Legs = append(r.Legs, c.leg(&l.Legs[i], l.Start))
 	}
+	c.setStory(r, l)
 	return r
 }
 
@@ -247,7 +241,7 @@ func rcode(code int) string {
 }
 
 // id is the same for the same lookup, whoever computes it.
-func (c *Context) id(l *tracer.Lookup) string {
+func (c *Context) id(l tracer.Ref) string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %d %v %v %d", c.Node, l.Start, l.Client, l.Server, l.DNSID)
 	return fmt.Sprintf("%016x", h.Sum64())
@@ -271,7 +265,7 @@ func endpoint(a netip.AddrPort) *Endpoint {
 
 func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	v := Hop{
-		Hop: h.Name, Layer: h.Layer, Probe: string(h.Probe), TNS: h.Time - start, NetNS: h.NetNS,
+		Hop: h.Name, Layer: h.Layer, Probe: string(h.Probe), TNS: h.Time - min(h.Time, start), NetNS: h.NetNS,
 		Dev: h.Dev, Ifindex: h.Ifindex, Src: h.Src.String(), Dst: h.Dst.String(),
 		Len: h.Len, TTL: h.TTL, Hook: string(h.Hook), Process: h.Comm, PID: h.PID, Queued: h.Queued, Inferred: h.Inferred,
 	}
@@ -365,7 +359,11 @@ func by(b *tracer.By) By {
 }
 
 func tunnel(t *tracer.Tunnel) *Tunnel {
-	return &Tunnel{Kind: t.Kind, VNI: t.VNI, Src: tunnelEnd(t.Src), Dst: tunnelEnd(t.Dst)}
+	v := &Tunnel{Kind: t.Kind, VNI: t.VNI, Src: tunnelEnd(t.Src), Dst: tunnelEnd(t.Dst)}
+	if t.In != nil {
+		v.In = tunnel(t.In)
+	}
+	return v
 }
 
 // tunnelEnd leaves out the port where the tunnel has none.

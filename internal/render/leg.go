@@ -1,0 +1,138 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// Leg is the way of one packet. Of an ICMP error's hops, the addresses are those
+// of the packet that it quotes.
+type Leg struct {
+	Direction string    `json:"direction"` // "query", "reply": which way it goes
+	Attempt   int       `json:"attempt"`
+	Segment   string    `json:"segment,omitempty"` // of TCP: SYN, SYN-ACK, data, FIN, RST
+	Again     bool      `json:"again,omitempty"`   // of TCP: it repeats an earlier segment
+	Fragment  *Fragment `json:"fragment,omitempty"`
+	ICMP      *Quote    `json:"icmp,omitempty"` // it is this error, on its way
+	Hops      []Hop     `json:"hops"`
+}
+
+// Fragment is a piece of an IP datagram.
+type Fragment struct {
+	Offset uint16 `json:"offset"` // bytes
+	Last   bool   `json:"last,omitempty"`
+}
+
+// Quote is an ICMP error about a packet of the lookup.
+type Quote struct {
+	Type    uint8  `json:"type"`
+	Code    uint8  `json:"code"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	MTU     uint32 `json:"mtu,omitempty"`
+	Meaning string `json:"meaning"`
+}
+
+// leg makes a view of a leg of a lookup that started then.
+func (c *Context) leg(l *tracer.Leg, start uint64) Leg {
+	v := Leg{Direction: "query", Attempt: l.Attempt, Segment: l.Segment, Again: l.Again, Hops: []Hop{}}
+	if l.Response {
+		v.Direction = "reply"
+	}
+	if f := l.Fragment; f != nil {
+		v.Fragment = &Fragment{Offset: f.Offset, Last: f.Last}
+	}
+	if q := l.Error; q != nil {
+		v.ICMP = &Quote{Type: q.Type, Code: q.Code, From: q.From.String(), To: q.To.String(), MTU: q.MTU, Meaning: q.String()}
+	}
+	for i := range l.Hops {
+		v.Hops = append(v.Hops, c.hop(&l.Hops[i], start))
+	}
+	return v
+}
+
+// gaps returns the times between attempts, as far as their beginnings were seen.
+func gaps(l *tracer.Lookup) (ns []uint64) {
+	attempt, last := 0, uint64(0)
+	for i := range l.Legs {
+		leg := &l.Legs[i]
+		if leg.Response || leg.Error != nil || len(leg.Hops) == 0 || leg.Attempt <= attempt {
+			continue
+		}
+		if at := leg.Hops[0].Time; attempt != 0 && leg.Attempt == attempt+1 && at >= last {
+			ns = append(ns, at-last)
+		}
+		attempt, last = leg.Attempt, leg.Hops[0].Time
+	}
+	return ns
+}
+
+// title says what a leg is the way of.
+func (l *Leg) title(attempts int) string {
+	s := l.Direction
+	switch {
+	case l.ICMP != nil:
+		about := "query"
+		if l.Direction == "query" { // it goes the other way
+			about = "reply"
+		}
+		s = fmt.Sprintf("ICMP %s from %s about the %s", l.ICMP.Meaning, l.ICMP.From, about)
+		if l.ICMP.MTU != 0 {
+			s += fmt.Sprintf(", MTU %d", l.ICMP.MTU)
+		}
+		return s
+	case l.Segment != "" && l.Segment != "data":
+		s = l.Segment
+	case attempts > 1:
+		s += fmt.Sprintf(" %d", l.Attempt)
+	}
+	if l.Again {
+		s += " again"
+	}
+	if l.Fragment != nil {
+		s += fmt.Sprintf(", fragment at %d", l.Fragment.Offset)
+	}
+	return s
+}
+
+// routine returns how many of the first legs are segments that open or close a
+// connection, and of which there is nothing to tell: the lookup was answered.
+func (r *Record) routine(legs []Leg) (n int) {
+	if r.Outcome != "answered" || r.Incomplete {
+		return 0
+	}
+	for n < len(legs) && legs[n].isRoutine() {
+		n++
+	}
+	return n
+}
+
+func (l *Leg) isRoutine() bool {
+	switch l.Segment {
+	case "SYN", "SYN-ACK", "FIN":
+	default:
+		return false
+	}
+	if l.Again || l.ICMP != nil || l.Fragment != nil || len(l.Hops) == 0 {
+		return false
+	}
+	for i := range l.Hops {
+		if h := &l.Hops[i]; h.Drop != nil || h.ICMP != nil || h.Queued {
+			return false
+		}
+	}
+	return true
+}
+
+// routineText tells such legs in one line.
+func (t *Text) routineText(legs []Leg) string {
+	var names []string
+	from, to := legs[0].Hops[0].TNS, uint64(0)
+	for i := range legs {
+		names = append(names, legs[i].title(1))
+		to = max(to, legs[i].Hops[len(legs[i].Hops)-1].TNS)
+	}
+	return fmt.Sprintf("  %s  %s\n", t.paint(bold, strings.Join(names, ", ")), t.paint(dim, "as expected, "+duration(to-min(to, from))))
+}
