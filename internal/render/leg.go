@@ -53,20 +53,36 @@ func (c *Context) leg(l *tracer.Leg, start uint64) Leg {
 	return v
 }
 
-// gaps returns the times between attempts, as far as their beginnings were seen.
+// gaps returns the times between attempts, if the beginnings of all were seen.
 func gaps(l *tracer.Lookup) (ns []uint64) {
-	attempt, last := 0, uint64(0)
+	seen, last := false, uint64(0)
 	for i := range l.Legs {
 		leg := &l.Legs[i]
-		if leg.Response || leg.Error != nil || len(leg.Hops) == 0 || leg.Attempt <= attempt {
+		if leg.Response || leg.Error != nil || leg.Fragment != nil || len(leg.Hops) == 0 || leg.Segment != sending(l) {
 			continue
 		}
-		if at := leg.Hops[0].Time; attempt != 0 && leg.Attempt == attempt+1 && at >= last {
+		at := leg.Hops[0].Time
+		if seen && at >= last {
 			ns = append(ns, at-last)
 		}
-		attempt, last = leg.Attempt, leg.Hops[0].Time
+		seen, last = true, at
+	}
+	if len(ns) != l.Attempts-1 {
+		return nil
 	}
 	return ns
+}
+
+// sending returns which segments are the attempts of a lookup: over TCP those of
+// the question, or, if there is none, the SYN.
+func sending(l *tracer.Lookup) string {
+	switch {
+	case l.Transport != tracer.TransportTCP:
+		return ""
+	case l.Question.Name == "":
+		return "SYN"
+	}
+	return "data"
 }
 
 // title says what a leg is the way of.
@@ -78,11 +94,7 @@ func (l *Leg) title(attempts int) string {
 		if l.Direction == "query" { // it goes the other way
 			about = "reply"
 		}
-		s = fmt.Sprintf("ICMP %s from %s about the %s", l.ICMP.Meaning, l.ICMP.From, about)
-		if l.ICMP.MTU != 0 {
-			s += fmt.Sprintf(", MTU %d", l.ICMP.MTU)
-		}
-		return s
+		return fmt.Sprintf("%s from %s about the %s", l.ICMP.Meaning, l.ICMP.From, about)
 	case l.Segment != "" && l.Segment != "data":
 		s = l.Segment
 	case attempts > 1:
