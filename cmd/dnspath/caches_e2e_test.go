@@ -69,7 +69,7 @@ func TestForwarders(t *testing.T) {
 			}
 			mustStart(t)(start(t.Context(), l.DNSB, lab.DaemonOptions{}))
 			core := mustStart(t)(lab.StartCoreDNS(t.Context(), l.DNSA, lab.DaemonOptions{Upstream: netip.AddrPortFrom(l.DNSB.Addr, 53)}))
-			o := observe(t)
+			o := observe(t, labOnly(l)...)
 			for range 2 {
 				dig(t, l.Client, lab.Service().Addr(), "www.example.test")
 			}
@@ -102,7 +102,7 @@ func TestNodeLocalCache(t *testing.T) {
 	l := raiseBare(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	mustStart(t)(lab.StartCoreDNS(t.Context(), l.DNSB, lab.DaemonOptions{}))
 	mustStart(t)(lab.StartNodeLocal(t.Context(), l.NodeA, lab.DaemonOptions{}))
-	o := observe(t)
+	o := observe(t, labOnly(l)...)
 	dig(t, l.Client, lab.NodeLocal(), "www.example.test")
 	x := end(t, o)
 	if len(x.lookups) != 2 {
@@ -134,7 +134,7 @@ func TestResolvers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := observe(t)
+	o := observe(t, labOnly(l)...)
 	if out, err := getent.CombinedOutput(); err != nil || !strings.Contains(string(out), lab.Answer6().String()) {
 		t.Fatalf("getent: %v: %s", err, out)
 	}

@@ -64,7 +64,7 @@ func TestMasquerade(t *testing.T) {
 			if err := l.NodeA.IPTables(t.Context(), rule...); err != nil {
 				t.Fatal(err)
 			}
-			o := observe(t)
+			o := observe(t, labOnly(l)...)
 			res := ask(t, l.Client, outside, "a.example.test.", nil)
 			r := end(t, o).only(t, "a.example.test.")
 			checkAnswered(t, r, res)
@@ -82,7 +82,7 @@ func TestMasquerade(t *testing.T) {
 // that its node hides from it who asks.
 func TestHairpin(t *testing.T) {
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSA}, BridgeNF: true})
-	o := observe(t)
+	o := observe(t, labOnly(l)...)
 	res := ask(t, l.DNSA, lab.Service(), "hairpin.example.test.", nil)
 	if err := l.NodeA.IPTables(t.Context(), "-t", "nat", "-F", "KUBE-POSTROUTING"); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestProgramTranslates(t *testing.T) {
 			service, backend := lab.Service().Addr(), l.DNSB.Addr
 			atIngress(t, l.NodeA, "veth-client", schedCLS(t, "to_backend", redirectTo(service, backend)), c.tcx)
 			atEgress(t, l.NodeA, "veth-client", schedCLS(t, "from_service", pretend(backend, service)), c.tcx)
-			o := observe(t)
+			o := observe(t, labOnly(l)...)
 			res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
 			r := end(t, o).only(t, "a.example.test.")
 			checkAnswered(t, r, res)
@@ -144,7 +144,7 @@ func TestProgramTranslates(t *testing.T) {
 func TestConnectTimeRewrite(t *testing.T) {
 	l := raise(t, lab.Config{})
 	group := rewriteAtConnect(t, lab.Service().Addr(), l.DNSB.Addr)
-	o := observe(t)
+	o := observe(t, labOnly(l)...)
 	dig := l.Client.Command(t.Context(), "dig", "a.example.test", "@"+lab.Service().Addr().String(), "+short", "+tries=1", "+time=1")
 	dig.SysProcAttr.UseCgroupFD, dig.SysProcAttr.CgroupFD = true, group
 	out, err := dig.CombinedOutput()
@@ -162,7 +162,7 @@ func TestConnectTimeRewrite(t *testing.T) {
 // IPVS gives a node's own lookups the address of its tunnel for a source.
 func TestIPVSMasquerade(t *testing.T) {
 	l := raise(t, lab.Config{Service: lab.ServiceIPVS, Endpoints: []string{lab.DNSB}, BridgeNF: true})
-	o := observe(t)
+	o := observe(t, labOnly(l)...)
 	res := ask(t, l.NodeA, lab.Service(), "host.example.test.", nil)
 	r := end(t, o).only(t, "host.example.test.")
 	checkAnswered(t, r, res)

@@ -118,8 +118,9 @@ type StreamOptions struct {
 	Type   uint16   // 0 means A
 	// Cuts are where the stream of queries, with their length prefixes, is cut
 	// into segments: offsets in bytes, ascending. None sends one segment.
-	Cuts    []int
-	Timeout time.Duration // of the handshake, and of all answers; 0 means Patience(time.Second)
+	Cuts      []int
+	LocalPort uint16        // 0 means any
+	Timeout   time.Duration // of the handshake, and of all answers; 0 means Patience(time.Second)
 }
 
 // StreamResult is what came of a Stream. IDs and Local are set even when no
@@ -142,7 +143,7 @@ func (ns *NS) Stream(ctx context.Context, opts StreamOptions) (StreamResult, err
 	if err != nil {
 		return res, err
 	}
-	conn, err := ns.dialDNS(ctx, LookupOptions{Server: opts.Server, TCP: true, Timeout: opts.Timeout})
+	conn, err := ns.dialDNS(ctx, LookupOptions{Server: opts.Server, TCP: true, LocalPort: opts.LocalPort, Timeout: opts.Timeout})
 	if err != nil {
 		return res, fmt.Errorf("stream to %s: %w", opts.Server, err)
 	}
