@@ -101,7 +101,7 @@ func newStories(window uint64, maxEvents int, done func(*Lookup)) *stories {
 
 // ask takes a lookup whose question has become known.
 func (s *stories) ask(l *lookupState) {
-	if l.question.Name == "" || l.member != nil {
+	if l.question.Name == "" || l.member != nil || l.first() == nil {
 		return
 	}
 	m := &member{asked: askedBy(l), state: l}

@@ -40,7 +40,7 @@ func askedBy(l *lookupState) asked {
 	return asked{
 		client: client{netns: netns, local: first.Local || first.Hook == HookOutput, addr: addr.Addr()}, port: addr.Port(), server: server,
 		question: question{name: strings.ToLower(l.question.Name), qtype: l.question.Type, class: l.question.Class},
-		id:       l.question.ID, start: l.start, tcp: first.TCP != nil,
+		id:       l.question.ID, start: l.start, tcp: l.conn != nil,
 	}
 }
 
@@ -60,9 +60,11 @@ func (m *member) answer() (reply *Message, at uint64) {
 		return m.reply, m.arrived
 	case !m.state.reached:
 		return nil, 0
+	case m.state.answer != nil:
+		return m.state.answer.message, m.state.arrived
 	}
 	for _, leg := range m.state.legs {
-		if leg.response && leg.message != nil {
+		if leg.isReply() && leg.message != nil {
 			return leg.message, m.state.arrived
 		}
 	}
@@ -94,7 +96,7 @@ func (m *member) pid() uint32 {
 		return m.process
 	}
 	for _, leg := range m.state.legs {
-		if leg.response {
+		if !leg.isQuery() {
 			continue
 		}
 		for _, e := range leg.events[:min(len(leg.events), maxSending)] {

@@ -68,9 +68,12 @@ func mayCause(p, m *member) bool {
 // a time, if no reply of it was seen by then; else 0.
 func (m *member) deliveredTo(server client, by uint64) (at uint64) {
 	for _, leg := range m.state.legs {
+		if len(leg.events) == 0 || leg.quote != nil || leg.tcp != nil && leg.tcp.kind != "data" {
+			continue
+		}
 		first := leg.events[0]
 		switch {
-		case first.Time > by || first.Quote != nil || first.TCP != nil && first.TCP.Len == 0:
+		case first.Time > by:
 			continue
 		case leg.response:
 			return 0
@@ -90,7 +93,7 @@ func (m *member) deliveredTo(server client, by uint64) (at uint64) {
 // arrivedAt reports whether an event shows a query at a server, or where what the
 // server sends is seen first: on its way to the server's address, or to a socket.
 func (e *Event) arrivedAt(server client) bool {
-	if e.Tunnel != nil || e.Quote != nil || e.Freed != nil && !readers[e.Freed.Function] {
+	if e.Tunnel != nil || e.Freed != nil && !readers[e.Freed.Function] {
 		return false
 	}
 	return e.NetNS == server.netns && (e.Dst.Addr() == server.addr || server.local && e.delivers())
@@ -116,7 +119,7 @@ func (m *member) reader(server client, by uint64) uint32 {
 	for _, leg := range m.state.legs {
 		for _, e := range leg.events {
 			read := e.Probe == ProbeRead || e.Probe == ProbeUDPConsume || e.Freed != nil && readers[e.Freed.Function]
-			if !leg.response && read && e.PID != 0 && e.NetNS == server.netns && e.Time <= by {
+			if leg.isQuery() && read && e.PID != 0 && e.NetNS == server.netns && e.Time <= by {
 				return e.PID
 			}
 		}

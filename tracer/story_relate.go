@@ -108,18 +108,27 @@ var asksElsewhere = map[int]bool{
 	dns.RcodeServerFailure: true, dns.RcodeRefused: true, dns.RcodeNotImplemented: true, dns.RcodeFormatError: true,
 }
 
-// hasFailed reports whether all that was sent was seen to be dropped or rejected:
-// the client may know that, and need not wait.
+// hasFailed reports whether the client may know that it need not wait: all that
+// it sent was dropped or rejected, by this node or another, or its connection reset.
 func (l *lookupState) hasFailed() bool {
+	over := true
 	for _, leg := range l.legs {
-		if q := leg.events[0].Quote; q != nil && q.unreachable() {
-			return true
-		}
-		if leg.response || leg.rejection() == nil && leg.fate() == nil {
-			return false
+		switch {
+		case len(leg.events) == 0:
+		case leg.quote != nil:
+			if leg.refuses(l.legs[0]) {
+				return true
+			}
+		case leg.response:
+			if leg.tcp != nil && leg.tcp.kind == "RST" {
+				return true
+			}
+			over = false
+		case leg.rejection() == nil && leg.fate() == nil:
+			over = false
 		}
 	}
-	return true
+	return over
 }
 
 // truncation ties m, over TCP, to the same question over UDP whose answer was

@@ -46,25 +46,6 @@ func (a *asker) send(id uint16, name string, qtype uint16) *packet {
 	})
 }
 
-// overTCP is a question and its answer over a connection of their own.
-func (a *asker) overTCP(name string, qtype uint16) {
-	a.port++
-	a.id++
-	st := &stream{s: a.scene, client: 1000, server: 5000, addr: netip.AddrPortFrom(a.addr, a.port), to: a.server}
-	query, reply := st.question(a.id, name, qtype)
-	there := func(p *packet) {
-		p.device(ProbeNetDevQueue, a.at, func(e *Event) { e.PID, e.Comm = a.pid, "app" }).rx(dnsEth0)
-	}
-	back := func(p *packet) {
-		p.src = a.server
-		p.tx(dnsEth0).rx(a.at)
-	}
-	there(st.fromClient(TCP{SYN: true}, nil))
-	back(st.fromServer(TCP{SYN: true}, nil))
-	there(st.fromClient(TCP{ACK: true}, query))
-	back(st.fromServer(TCP{ACK: true}, reply))
-}
-
 // answered sends a query and its answer.
 func (a *asker) answered(name string, qtype uint16, edit ...func(*dns.Msg)) {
 	a.answer(a.ask(name, qtype), edit...)
@@ -91,6 +72,27 @@ func (p *packet) replyWith(edit ...func(*dns.Msg)) *packet {
 
 func rcode(code int) func(*dns.Msg) {
 	return func(m *dns.Msg) { m.Rcode, m.Answer = code, nil }
+}
+
+// overTCP asks over a connection of its own, and is answered.
+func (a *asker) overTCP(name string, qtype uint16) {
+	a.port++
+	a.id++
+	st := &stream{s: a.scene, client: uint32(a.port) << 8, server: 7, addr: netip.AddrPortFrom(a.addr, a.port), to: a.server}
+	query, reply := st.question(a.id, name, qtype)
+	send := func(t TCP, payload []byte) {
+		st.fromClient(t, payload).device(ProbeNetDevQueue, a.at, func(e *Event) { e.PID, e.Comm = a.pid, "app" })
+	}
+	get := func(t TCP, payload []byte) {
+		p := st.fromServer(t, payload)
+		p.src = a.server
+		p.rx(a.at)
+	}
+	send(TCP{SYN: true}, nil)
+	get(TCP{SYN: true}, nil)
+	send(TCP{ACK: true}, query)
+	get(TCP{}, reply)
+	send(TCP{ACK: true, FIN: true}, nil)
 }
 
 var (
@@ -160,7 +162,12 @@ func correlateLive(t *testing.T, events []*Event) []*Lookup {
 		}
 		c.Add(e)
 	}
-	c.Advance(c.now + uint64(time.Hour))
+	c.Advance(c.now + uint64(time.Minute))
+	n := len(done)
+	c.Flush()
+	if len(done) != n {
+		t.Errorf("%d lookups were open or held back a minute after their last event", len(done)-n)
+	}
 	wantEmpty(t, c)
 	return done
 }
@@ -311,6 +318,25 @@ func TestRetries(t *testing.T) {
 			s.pass(time.Millisecond)
 			a.answered("a.test.", typeA)
 		}, []string{"1: a.test. A, retry-of 2 try 2", "2: a.test. A"}},
+		{"at once after a reset", func(s *scene, a *asker) {
+			st := &stream{s: s, client: 1, server: 7, addr: netip.AddrPortFrom(a.addr, a.port), to: a.server}
+			query, _ := st.question(7, "a.test.", typeA)
+			for _, p := range []*packet{st.fromClient(TCP{SYN: true}, nil), st.fromClient(TCP{ACK: true}, query)} {
+				p.device(ProbeNetDevQueue, a.at)
+			}
+			st.fromServer(TCP{RST: true}, nil).rx(a.at)
+			s.pass(time.Millisecond)
+			a.answered("a.test.", typeA)
+		}, []string{"1: a.test. A, retry-of 2 try 2 inferred", "2: a.test. A"}},
+		{"at once after an ICMP error of another host", func(s *scene, a *asker) {
+			q := a.ask("a.test.", typeA)
+			q.rx(podEth0)
+			quote := s.events[len(s.events)-1]
+			quote.Packet, quote.Quote = s.id(), &Quote{Type: 3, Code: 3, From: backend.Addr(), To: a.addr}
+			s.events[len(s.events)-2].Packet, s.events[len(s.events)-2].Quote = quote.Packet, quote.Quote
+			s.pass(time.Millisecond)
+			a.answered("a.test.", typeA)
+		}, []string{"1: a.test. A, retry-of 2 try 2", "2: a.test. A"}},
 		{"answered before", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA)
 			s.pass(50 * time.Millisecond)
@@ -366,20 +392,19 @@ func TestRetries(t *testing.T) {
 }
 
 func TestTruncation(t *testing.T) {
-	overTCP := func(a *asker, name string) { a.overTCP(name, typeA) }
 	checkStories(t, []storyCase{
 		{"over TCP", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 		}, []string{"1: story 1: a.test. A, over-tcp 2", "2: story 1: a.test. A, truncation-of 1"}},
 		{"over TCP, handed out before", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
 			s.pass(500 * time.Millisecond)
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.test. A, truncation-of 1"}},
 		{"not truncated", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA)
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 		{"over UDP", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
@@ -387,22 +412,22 @@ func TestTruncation(t *testing.T) {
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 		{"other name", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
-			overTCP(a, "a.b.test.")
+			a.overTCP("a.b.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.b.test. A"}},
 		{"other server", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
 			a.server = service
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 		{"before the answer", func(s *scene, a *asker) {
 			q := a.ask("a.test.", typeA)
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 			a.answer(q, truncate)
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 		{"too late", func(s *scene, a *asker) {
 			a.answered("a.test.", typeA, truncate)
 			s.pass(1100 * time.Millisecond)
-			overTCP(a, "a.test.")
+			a.overTCP("a.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 	})
 }
@@ -535,14 +560,14 @@ func TestSearchLinks(t *testing.T) {
 	}}})
 }
 
-// arrive lets a query reach its server's socket.
-func (p *packet) arrive(at place) *packet {
+// arriveAt lets a query reach its server's socket.
+func (p *packet) arriveAt(at place) *packet {
 	return p.rx(at).see(ProbeSkDataReady, place{ns: at.ns})
 }
 
 // served is a lookup with what its server does in between.
 func (a *asker) served(q *packet, server *asker, between func(), edit ...func(*dns.Msg)) {
-	q.arrive(server.at).read(server.at, server.pid, "server")
+	q.arriveAt(server.at).read(server.at, server.pid, "server")
 	between()
 	q.replyWith(edit...).tx(server.at).rx(a.at).read(a.at, a.pid, "app")
 }
@@ -576,7 +601,7 @@ func TestParents(t *testing.T) {
 		}},
 		{"process unknown", func(s *scene, a *asker) {
 			f := forwarder(s)
-			q := a.ask("a.test.", typeA).arrive(f.at)
+			q := a.ask("a.test.", typeA).arriveAt(f.at)
 			f.pid = 0
 			f.answered("a.test.", typeA)
 			a.answer(q)
@@ -590,6 +615,16 @@ func TestParents(t *testing.T) {
 			})
 		}, []string{
 			"1: story 1: a.test. A, child 2, child 3", "2: story 1: a.test. A, parent 1", "3: story 1: a.test. A, retry-of 2 try 2, parent 1",
+		}},
+		{"the server asks over TCP", func(s *scene, a *asker) {
+			f := forwarder(s)
+			a.served(a.ask("a.test.", typeA), f, func() {
+				f.answered("a.test.", typeA, truncate)
+				f.overTCP("a.test.", typeA)
+			})
+		}, []string{
+			"1: story 1: a.test. A, child 2, child 3", "2: story 1: a.test. A, parent 1, over-tcp 3",
+			"3: story 1: a.test. A, truncation-of 2, parent 1",
 		}},
 		{"two clients of it", func(s *scene, a *asker) {
 			f, b := forwarder(s), newAsker(s)
@@ -629,7 +664,7 @@ func TestParents(t *testing.T) {
 		{"other process, known late", func(s *scene, a *asker) {
 			f, other := forwarder(s), forwarder(s)
 			other.pid++
-			q := a.ask("a.test.", typeA).arrive(f.at)
+			q := a.ask("a.test.", typeA).arriveAt(f.at)
 			up := other.ask("a.test.", typeA)
 			q.read(f.at, f.pid, "server")
 			other.answer(up)
@@ -644,7 +679,7 @@ func TestParents(t *testing.T) {
 		}, []string{"1: a.test. A", "2: a.test. A"}},
 		{"the client itself asks again", func(s *scene, a *asker) {
 			a.at, a.addr, a.server = aEth0, nodeAddr.Addr(), netip.MustParseAddrPort("127.0.0.1:53")
-			a.ask("a.test.", typeA).arrive(aEth0)
+			a.ask("a.test.", typeA).arriveAt(aEth0)
 			s.pass(100 * time.Millisecond)
 			a.ask("a.test.", typeA)
 		}, []string{"1: a.test. A", "2: a.test. A"}},
@@ -697,7 +732,7 @@ func TestStoryBounds(t *testing.T) {
 		{"a story of many", CorrelatorOptions{}, func(s *scene, a *asker) {
 			f := forwarder(s)
 			f.pid = 0
-			a.ask("a.test.", typeA).arrive(f.at)
+			a.ask("a.test.", typeA).arriveAt(f.at)
 			for range 3 * maxStory {
 				f.answered("a.test.", typeA)
 			}

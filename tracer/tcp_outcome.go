@@ -6,11 +6,18 @@ import (
 	"time"
 )
 
-// takeUnread gives a lookup that has no answer what its connection has carried
-// besides and nobody could read: it may have been the answer.
+// takeUnread gives a lookup that has no answer the beginning of one, if that is
+// all that has come, and what its connection has carried besides and nobody could
+// read: it may have been the answer.
 func (c *Correlator) takeUnread(l *lookupState) {
 	if l.reached {
 		return
+	}
+	if m := l.conn.server.msg; m != nil && m.lookup == nil && l.answer == nil && m.mayAnswer(l) {
+		l.answer, m.lookup = m, l
+		for _, leg := range m.legs {
+			c.own(l, leg)
+		}
 	}
 	unread := false
 	for _, leg := range l.conn.legs {
@@ -24,10 +31,29 @@ func (c *Correlator) takeUnread(l *lookupState) {
 	}
 }
 
+// mayAnswer reports whether the beginning of a message may be that of the answer
+// to l: it has its ID, or there is nobody else to answer.
+func (m *tcpMessage) mayAnswer(l *lookupState) bool {
+	if len(m.data) >= 4 {
+		return be16(m.data, 2) == l.id
+	}
+	return len(l.conn.unanswered()) == 1
+}
+
 // unasked reports whether a lookup is none: a connection that was opened, and
 // over which nobody asked anything, as health checks do.
 func (l *lookupState) unasked() bool {
-	return l.request == nil && len(l.why) == 0 && l.connected()
+	return l.request == nil && len(l.why) == 0 && l.connected() && !l.tooLate()
+}
+
+// tooLate reports whether the client's host refused the SYN-ACK: nobody waited
+// for it any more. A process that ends a connection by a reset sets the ACK flag
+// (net/ipv4/tcp_output.c tcp_send_active_reset), a refusal does not (RFC 9293
+// section 3.10.7.1).
+func (l *lookupState) tooLate() bool {
+	return slices.ContainsFunc(l.legs, func(leg *legState) bool {
+		return leg.isQuery() && leg.tcp.kind == "RST" && len(leg.events) > 0 && !leg.events[0].TCP.ACK
+	})
 }
 
 // connected reports whether the handshake was done, as far as the client knows.
@@ -61,6 +87,9 @@ func (l *lookupState) judgeStream(out *Lookup) bool {
 	}
 	if closed := l.closing(true); closed != nil && l.request != nil && len(l.why) == 0 {
 		out.Outcome, out.Detail, l.decided = OutcomeRejected, "the server closed the connection without an answer", closed.events[0].Time
+		if l.answer != nil && !l.answer.done {
+			out.Detail = "the server closed the connection in the midst of its answer"
+		}
 		return true
 	}
 	return false
@@ -123,7 +152,7 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 		if !leg.response && l.judgeQuotes(out, func(q *legState) bool { return q.refuses(leg) }) {
 			return true
 		}
-		if fate := leg.segmentFate(); fate != nil {
+		if fate := leg.segmentFate(); fate != nil && !(leg.response && noSocket(fate) && l.goneFrom(fate)) {
 			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, what+": "+describe(fate), fate.NetNS, fate.Time
 			return true
 		}
@@ -157,6 +186,8 @@ func (l *lookupState) streamDetail() string {
 		}
 	}
 	switch {
+	case l.request == nil && l.tooLate():
+		return "the SYN-ACK came when the client had given up"
 	case l.request == nil && l.synAck() != nil:
 		return "a SYN-ACK was on its way and did not arrive"
 	case l.request == nil:
@@ -184,4 +215,11 @@ func times(n int) string {
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
+}
+
+// goneFrom reports whether a packet with the right addresses was dropped where
+// the client had been.
+func (l *lookupState) goneFrom(fate *Event) bool {
+	client, server, netns := l.asked()
+	return fate.NetNS == netns && fate.Dst == client && fate.Src == server
 }

@@ -174,6 +174,33 @@ func TestStream(t *testing.T) {
 			"a.example.test.", OutcomeRejected, "the server closed the connection without an answer", 1,
 			[]string{"SYN", "SYN-ACK", "data", "FIN back", "FIN"},
 		}}},
+		{"half an answer", func(st *stream) {
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			st.fromClient(data, q).reachServer()
+			st.fromServer(data, r[:10]).comeHome()
+			st.fromServer(TCP{FIN: true}, nil).comeHome()
+		}, []streamed{{
+			"a.example.test.", OutcomeRejected, "the server closed the connection in the midst of its answer", 1,
+			[]string{"SYN", "SYN-ACK", "data", "FIN back", "data back"},
+		}}},
+		{"SYN-ACK dropped, and repeated when the client is gone", func(st *stream) {
+			st.fromClient(TCP{SYN: true}, nil).reachServer()
+			p := st.fromServer(TCP{SYN: true}, nil)
+			p.tx(dnsEth0).rx(bVeth).drop(bVeth, "QDISC_DROP", "qdisc")
+			st.s.pass(time.Second)
+			p.again().comeHome().drop(podEth0, "NO_SOCKET", "tcp_v4_rcv")
+			st.fromClient(TCP{RST: true}, nil).reachServer()
+		}, []streamed{{
+			"", OutcomeDropped, "the SYN-ACK: QDISC_DROP in qdisc: the device's queue (qdisc) dropped it", 1,
+			[]string{"SYN", "SYN-ACK", "SYN-ACK again", "RST"},
+		}}},
+		{"SYN-ACK too late", func(st *stream) {
+			st.fromClient(TCP{SYN: true}, nil).reachServer()
+			st.s.pass(time.Second)
+			st.fromServer(TCP{SYN: true}, nil).comeHome().drop(podEth0, "NO_SOCKET", "tcp_v4_rcv")
+			st.fromClient(TCP{RST: true}, nil).reachServer()
+		}, []streamed{{"", OutcomeLost, "the SYN-ACK came when the client had given up", 1, []string{"SYN", "SYN-ACK", "RST"}}}},
 		{"the client gives up", func(st *stream) {
 			q, _ := st.question(1, "a.example.test.", dns.TypeA)
 			st.open()
