@@ -46,6 +46,16 @@ type DNSServer struct {
 	closing   chan struct{}
 	close     sync.Once
 	err       error // of the first Close
+
+	mu   sync.Mutex
+	once map[transmission]bool // queries for retry… names that came once
+}
+
+// transmission is what the transmissions of one query have in common.
+type transmission struct {
+	from     string // address and port
+	id       uint16
+	question dns.Question
 }
 
 // StartDNS runs a DNS server in the namespace, ready when it returns. The first
@@ -55,6 +65,7 @@ type DNSServer struct {
 //	servfail…   SERVFAIL
 //	refused…    REFUSED
 //	silent…     nothing
+//	retry…      the answer; over UDP nothing until the same query comes again
 //	slow250     the answer, after 250 ms
 //	big1500     TXT with 1500 bytes of text
 //	split…      the answer; over TCP its length in a segment of its own
@@ -70,7 +81,7 @@ func StartDNS(ns *NS, opts DNSOptions) (*DNSServer, error) {
 			opts.Addrs = append(opts.Addrs, netip.AddrPortFrom(a, dnsPort))
 		}
 	}
-	s := &DNSServer{closing: make(chan struct{})}
+	s := &DNSServer{closing: make(chan struct{}), once: map[transmission]bool{}}
 	for _, addr := range opts.Addrs {
 		if err := s.serve(ns, addr, max(opts.Workers, 1)); err != nil {
 			return nil, errors.Join(fmt.Errorf("start dns server on %s: %w", addr, err), s.Close())
@@ -142,6 +153,9 @@ func (s *DNSServer) Close() error {
 // ServeDNS answers one query over UDP, as a dns.Handler.
 func (s *DNSServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	s.queries.Add(1)
+	if strings.HasPrefix(firstLabel(query), "retry") && s.isFirst(w, query) {
+		return
+	}
 	reply := s.reply(query)
 	if reply == nil {
 		return
@@ -153,6 +167,20 @@ func (s *DNSServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
 	reply.Truncate(limit)
 	// An error is the client's to notice: its socket may be gone.
 	_ = w.WriteMsg(reply)
+}
+
+// isFirst reports whether a query comes for the first time; it forgets those
+// that came twice.
+func (s *DNSServer) isFirst(w dns.ResponseWriter, query *dns.Msg) bool {
+	key := transmission{w.RemoteAddr().String(), query.Id, query.Question[0]}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.once[key] {
+		delete(s.once, key)
+		return false
+	}
+	s.once[key] = true
+	return true
 }
 
 // reply returns the answer to a query, whole; nil for none at all.
