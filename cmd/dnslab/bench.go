@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dnspath/dnspath/internal/lab"
@@ -166,7 +164,7 @@ func benchLoad(ctx context.Context, e env, l *lab.Lab, f benchFlags) error {
 	if err != nil {
 		return err
 	}
-	memory, err := peakMemory(o.PID())
+	memory, err := lab.PeakMemory(o.PID())
 	if err != nil {
 		return err
 	}
@@ -225,19 +223,4 @@ func writeMissed(e env, out *os.File) error {
 	fmt.Fprintf(e.stdout, "reported                  %d lookups, %d whole, %d twice, %d incomplete\n", len(names), whole, split, incomplete)
 	fmt.Fprintf(e.stdout, "events                    %d, %d a lookup; lost %v\n", stats.Events, stats.Events/max(1, stats.Lookups), stats.Lost)
 	return nil
-}
-
-// peakMemory reads the largest resident set that a process had, in bytes.
-func peakMemory(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.ParseInt(strings.Fields(kb)[0], 10, 64)
-			return n << 10, err
-		}
-	}
-	return 0, fmt.Errorf("no VmHWM for process %d", pid)
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -121,3 +123,18 @@ func (o *Observer) Stdout() []byte { return o.stdout.Bytes() }
 
 // Stderr returns its diagnostics; to be called after its end.
 func (o *Observer) Stderr() []byte { return o.stderr.Bytes() }
+
+// PeakMemory reads the largest resident set that a process had, in bytes.
+func PeakMemory(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, err := strconv.ParseInt(strings.Fields(kb)[0], 10, 64)
+			return n << 10, err
+		}
+	}
+	return 0, fmt.Errorf("no VmHWM for process %d", pid)
+}
