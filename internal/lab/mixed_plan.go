@@ -1,0 +1,232 @@
+package lab
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// mixedZone is the domain of the mixed lookups' names.
+const mixedZone = "mixed." + Zone
+
+// Ports of dns-b beside 53: a firewall drops queries to the one, replies from
+// the other. Nobody listens at port 53 of node-b itself.
+const (
+	dropQueryPort = 5300
+	dropReplyPort = 5301
+)
+
+// What is to come of a mixed lookup that has no rcode.
+const (
+	planSilent    = "silent"     // the server says nothing
+	planDropQuery = "drop-query" // a firewall drops the query, of TCP the SYN
+	planDropReply = "drop-reply" // a firewall drops the reply
+	planReject    = "reject"     // nobody listens: ICMP, or a reset
+	planClose     = "close"      // the server closes the connection
+	planReset     = "reset"      // the server resets it
+)
+
+// Parts of a mixed load, of all its lookups.
+const (
+	mixedSameName = 0.05 // ask what other clients ask at that moment
+	mixedSameID   = 0.30 // have the ID of another client's lookup that is in flight
+	mixedRetried  = 0.10 // are sent a second time
+	mixedIPv6     = 0.40
+)
+
+// mixedClient is who asks: a namespace and the addresses to ask from.
+type mixedClient struct {
+	ns           string
+	addr4, addr6 netip.Addr
+}
+
+// mixedExtra are the last parts of the client pod's additional addresses.
+var mixedExtra = []byte{111, 112, 113, 114, 115, 116, 117}
+
+// mixedClients lists who asks: a pod with several addresses, a DNS pod, and a
+// node, whose lookups of the service are masqueraded.
+func mixedClients() []mixedClient {
+	clients := []mixedClient{
+		{Client, ipv4.host(0, 10), ipv6.host(0, 10)},
+		{DNSA, ipv4.host(0, 53), ipv6.host(0, 53)},
+		{NodeA, wireAddr(0), ipv6.host(0, ipv6.bridge)},
+	}
+	for _, last := range mixedExtra {
+		clients = append(clients, mixedClient{Client, ipv4.host(0, last), ipv6.host(0, last)})
+	}
+	return clients
+}
+
+// mixedAct is what happens at one time: flows that start together.
+type mixedAct struct {
+	at    time.Duration // after the run's start
+	flows []*mixedFlow
+}
+
+// mixedFlow is a socket and what is asked through it: in each round its
+// queries at once, and the next when all of a round have ended.
+type mixedFlow struct {
+	ns     string
+	tcp    bool
+	local  netip.AddrPort
+	server netip.AddrPort
+	rounds [][]*mixedQuery
+	pause  time.Duration // between rounds
+	join   bool          // of TCP: a round's messages are one write
+	chop   bool          // of TCP: the length and the message are two writes
+}
+
+// mixedQuery is a lookup to make.
+type mixedQuery struct {
+	log   *MixedLookup
+	qtype uint16
+	edns  bool
+	again time.Duration // from the first transmission to the second; 0 means one alone
+}
+
+// mixedPlanner makes a plan: the same for the same options.
+type mixedPlanner struct {
+	opts    MixedOptions
+	rand    *rand.Rand
+	clients []mixedClient
+	ports   map[netip.Addr]int // sockets so far
+	log     []*MixedLookup
+	acts    []*mixedAct
+
+	tcp, sameName, sameID, retried int // lookups so far
+}
+
+// planMixed lays out a run.
+func planMixed(opts MixedOptions) *mixedPlanner {
+	p := &mixedPlanner{
+		opts: opts, rand: rand.New(rand.NewPCG(opts.Seed, 0)),
+		clients: mixedClients(), ports: map[netip.Addr]int{},
+	}
+	for len(p.log) < opts.Count {
+		act := &mixedAct{at: time.Duration(float64(len(p.log)) / float64(opts.Rate) * float64(time.Second))}
+		n := float64(len(p.log) + 1)
+		switch {
+		case float64(p.tcp) < opts.TCP*n:
+			p.planTCP(act)
+		case float64(p.sameName) < mixedSameName*n && p.left() >= 4:
+			p.planSameName(act)
+		case float64(p.sameID) < mixedSameID*n && p.left() >= 6:
+			p.planSameID(act)
+		default:
+			p.planPlain(act)
+		}
+		p.acts = append(p.acts, act)
+	}
+	return p
+}
+
+// left is how many lookups are still to be planned.
+func (p *mixedPlanner) left() int { return p.opts.Count - len(p.log) }
+
+func (p *mixedPlanner) chance(part float64) bool { return p.rand.Float64() < part }
+
+// between returns a time from the range, which is the same for the same seed.
+func (p *mixedPlanner) between(from, to time.Duration) time.Duration {
+	return from + time.Duration(p.rand.Int64N(int64(to-from)))
+}
+
+// flow starts a flow of a client to a server that answers.
+func (p *mixedPlanner) flow(act *mixedAct, client int, tcp bool) *mixedFlow {
+	c := p.clients[client]
+	v6 := p.chance(mixedIPv6)
+	servers, addr := []netip.AddrPort{Service(), Service()}, c.addr4
+	f := ipv4
+	if v6 {
+		servers, addr, f = []netip.AddrPort{Service6(), Service6()}, c.addr6, ipv6
+	}
+	servers = append(servers, netip.AddrPortFrom(f.host(1, 53), dnsPort))
+	if c.ns != DNSA { // which would ask itself
+		servers = append(servers, netip.AddrPortFrom(f.host(0, 53), dnsPort))
+	}
+	fl := &mixedFlow{ns: c.ns, tcp: tcp, server: servers[p.rand.IntN(len(servers))], local: p.localPort(addr)}
+	act.flows = append(act.flows, fl)
+	return fl
+}
+
+// localPort counts up: no two sockets of an address share a port within tens of
+// thousands, so that an address and a port stand for one socket.
+func (p *mixedPlanner) localPort(addr netip.Addr) netip.AddrPort {
+	const first, ports = 10000, 50000
+	n := p.ports[addr]
+	p.ports[addr]++
+	return netip.AddrPortFrom(addr, uint16(first+n%ports))
+}
+
+// toPort sends a flow to another port of dns-b.
+func (f *mixedFlow) toPort(port uint16) {
+	addr := ipv4.host(1, 53)
+	if f.local.Addr().Is6() {
+		addr = ipv6.host(1, 53)
+	}
+	f.server = netip.AddrPortFrom(addr, port)
+}
+
+// toNobody sends a flow to where nobody listens.
+func (f *mixedFlow) toNobody() {
+	addr := ipv4.host(1, ipv4.bridge)
+	if f.local.Addr().Is6() {
+		addr = ipv6.host(1, ipv6.bridge)
+	}
+	f.server = netip.AddrPortFrom(addr, dnsPort)
+}
+
+// round gives a flow another round.
+func (f *mixedFlow) round(queries ...*mixedQuery) { f.rounds = append(f.rounds, queries) }
+
+// query logs another lookup of a flow. The plan is an rcode or one of plan….
+func (p *mixedPlanner) query(f *mixedFlow, plan, name string, id, qtype uint16) *mixedQuery {
+	transport := "udp"
+	if f.tcp {
+		transport = "tcp"
+		p.tcp++
+	}
+	l := &MixedLookup{
+		N: len(p.log), Transport: transport, Client: f.local, Server: f.server, ID: id, Name: name,
+		Type: dns.TypeToString[qtype], Plan: plan,
+	}
+	p.log = append(p.log, l)
+	return &mixedQuery{log: l, qtype: qtype, edns: p.chance(0.3)}
+}
+
+// name returns a name of which a server makes what is planned.
+func (p *mixedPlanner) name(plan string) string {
+	label := "n"
+	switch plan {
+	case "NXDOMAIN":
+		label = "nx"
+	case "SERVFAIL":
+		label = "servfail"
+	case "REFUSED":
+		label = "refused"
+	case planSilent:
+		label = "silent"
+	case planClose:
+		label = "close"
+	case planReset:
+		label = "reset"
+	}
+	return label + strconv.Itoa(len(p.log)) + "." + mixedZone
+}
+
+// answer picks what a server makes of an ordinary lookup.
+func (p *mixedPlanner) answer() string {
+	switch n := p.rand.IntN(100); {
+	case n < 14:
+		return "NXDOMAIN"
+	case n < 20:
+		return "SERVFAIL"
+	case n < 23:
+		return "REFUSED"
+	}
+	return "NOERROR"
+}
+
+func (p *mixedPlanner) id() uint16 { return uint16(p.rand.UintN(1 << 16)) }
