@@ -77,6 +77,16 @@ bench: ## Measure the cost for a node and of each stage (root)
 	bin/dnslab bench
 	go test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./...
 
+# MIXED='--count 10000 --rate 500' makes another load: bin/dnslab mixed --help.
+MIXED ?=
+
+.PHONY: bench-mixed
+bench-mixed: ## Compare what dnspath tells of 100,000 mixed lookups with what their clients know (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	bin/dnslab mixed $(MIXED)
+
 .PHONY: bench-attach
 bench-attach: ## Measure how long attaching takes on 6.12, in QEMU, beside bpftrace (root)
 	$(call need-root,)

@@ -34,6 +34,7 @@ func commands() []command {
 		{"demo", "trace a healthy lookup and one that a firewall drops", runDemo},
 
 		{"bench", "measure what dnspath costs, and how much it keeps up with", runBench},
+		{"mixed", "compare what dnspath tells of lookups with what their clients know", runMixed},
 		{"load", "send lookups at a steady rate, from within a lab's shell", runLoad},
 	}
 }
