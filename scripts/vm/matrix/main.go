@@ -117,9 +117,9 @@ func runCommand(ctx context.Context, out io.Writer, s settings) error {
 // runTests runs the tests: all of them here, and then those that depend on the
 // kernel in guests.
 func runTests(ctx context.Context, out io.Writer, s settings) error {
-	m := &matrix{whole: s.whole(), results: make(map[string]results), why: make(map[string]error)}
+	m := &matrix{whole: s.whole(), results: make(map[string]results), why: make(map[string]error), logs: make(map[string][]string)}
 	if s.host {
-		m.run(out, host, func(log io.Writer) (results, error) { return runHost(ctx, out, log, s) })
+		m.run(out, host, host, func(log io.Writer) (results, error) { return runHost(ctx, out, log, s) })
 	}
 	var err error
 	if m.suites, err = buildSuites(ctx, s); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,31 +18,35 @@ import (
 type matrix struct {
 	whole   bool // no kernel and no test was left out on the command line
 	suites  []suite
-	kernels []string           // in the order of the table
-	without []string           // kernels that could not be had, and were not run for it
-	results map[string]results // by kernel
-	why     map[string]error   // why a kernel has no whole results, by kernel
+	kernels []string            // in the order of the table
+	without []string            // kernels that could not be had, and were not run for it
+	results map[string]results  // by kernel
+	why     map[string]error    // why a kernel has no whole results, by kernel
+	logs    map[string][]string // the names of its logs, by kernel
 
 	mu sync.Mutex // guards all of it, and the output
 }
 
-// run runs tests on one kernel, with a log of its own.
-func (m *matrix) run(out io.Writer, kernel string, tests func(log io.Writer) (results, error)) {
-	m.mu.Lock()
-	m.kernels = append(m.kernels, kernel)
-	m.mu.Unlock()
-	res, err := logged(kernel, tests)
+// run runs tests on one kernel, all or a part of them, with a log of its own.
+func (m *matrix) run(out io.Writer, kernel, name string, tests func(log io.Writer) (results, error)) results {
+	res, err := logged(name, tests)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.results[kernel] = res
-	if err != nil {
-		m.why[kernel] = err
-		fmt.Fprintf(out, "%s: %v\n", kernel, err)
+	if m.results[kernel] == nil {
+		m.kernels = append(m.kernels, kernel)
+		m.results[kernel] = make(results)
 	}
+	m.results[kernel].add(res)
+	m.logs[kernel] = append(m.logs[kernel], logFile(name))
+	if err != nil {
+		m.why[kernel] = errors.Join(m.why[kernel], err)
+		fmt.Fprintf(out, "%s: %v\n", name, err)
+	}
+	return res
 }
 
-func logged(kernel string, tests func(log io.Writer) (results, error)) (results, error) {
-	log, err := os.Create(logFile(kernel))
+func logged(name string, tests func(log io.Writer) (results, error)) (results, error) {
+	log, err := os.Create(logFile(name))
 	if err != nil {
 		return nil, err
 	}
@@ -49,24 +54,28 @@ func logged(kernel string, tests func(log io.Writer) (results, error)) (results,
 	return tests(log)
 }
 
-func logFile(kernel string) string {
-	return filepath.Join(folder, "log", kernel+".log")
+func logFile(name string) string {
+	return filepath.Join(folder, "log", name+".log")
 }
 
 // runGuests runs the suites in all guests, some at one time.
 func (m *matrix) runGuests(ctx context.Context, out io.Writer, guests []guest, s settings) {
-	next := make(chan guest)
+	next := make(chan job)
 	var running sync.WaitGroup
 	for range s.guests {
 		running.Go(func() {
-			for g := range next {
-				m.runGuest(ctx, out, g, s)
+			for j := range next {
+				m.runGuest(ctx, out, j, s)
 			}
 		})
 	}
-	for _, g := range guests {
+	tests := 0
+	for _, suite := range m.suites {
+		tests += len(suite.tests)
+	}
+	for _, j := range jobs(guests, tests, s) {
 		if ctx.Err() == nil {
-			next <- g
+			next <- j
 		}
 	}
 	close(next)
@@ -75,15 +84,15 @@ func (m *matrix) runGuests(ctx context.Context, out io.Writer, guests []guest, s
 	slices.SortFunc(m.kernels, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
 }
 
-func (m *matrix) runGuest(ctx context.Context, out io.Writer, g guest, s settings) {
-	begin := time.Now()
-	m.run(out, g.series, func(log io.Writer) (results, error) { return runSuites(ctx, log, g, m.suites, s) })
+func (m *matrix) runGuest(ctx context.Context, out io.Writer, j job, s settings) {
+	begin, suites := time.Now(), j.suites(m)
+	res := m.run(out, j.guest.series, j.name(), func(log io.Writer) (results, error) { return runSuites(ctx, log, j.guest, suites, s) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, suite := range m.suites {
-		fmt.Fprintf(out, "%-5s %-16s %s\n", g.series, suite.name, m.results[g.series].of(suite.name))
+	for _, suite := range suites {
+		fmt.Fprintf(out, "%-5s %-16s %s\n", j.name(), suite.name, res.of(suite.name))
 	}
-	fmt.Fprintf(out, "%-5s %s\n", g.series, time.Since(begin).Round(time.Second))
+	fmt.Fprintf(out, "%-5s %s\n", j.name(), time.Since(begin).Round(time.Second))
 }
 
 // ok says whether no test failed and, in a whole run, each passed somewhere.

@@ -15,6 +15,7 @@ func sample() *matrix {
 		suites:  []suite{{name: "cmd/x", tests: []string{"cmd/x TestAll", "cmd/x TestBackend", "cmd/x TestNew", "cmd/x TestOld"}}},
 		kernels: []string{host, "5.10"},
 		why:     map[string]error{},
+		logs:    map[string][]string{"5.10": {logFile("5.10-1"), logFile("5.10-2")}},
 		results: map[string]results{
 			host: {
 				"cmd/x TestAll": is(pass), "cmd/x TestAll/a": is(pass), "cmd/x TestAll/b": is(pass), "cmd/x TestAll/b/c": is(pass),
@@ -49,7 +50,7 @@ skip on host, 5.10: cmd/x TestOld: too new
 FAIL on 5.10: cmd/x TestNew
     x_test.go:9: hello
     x_test.go:10: world
-log of 5.10: bin/vm/log/5.10.log
+log of 5.10: bin/vm/log/5.10-1.log, bin/vm/log/5.10-2.log
 no kernel passed cmd/x TestOld
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {

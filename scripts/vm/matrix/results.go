@@ -26,6 +26,7 @@ const (
 type result struct {
 	outcome outcome
 	said    []string // what it wrote, a line each
+	seconds float64  // that it took
 }
 
 // results are by test, as in "cmd/dnspath TestProbes" and "cmd/dnspath TestTC/all".
@@ -71,14 +72,14 @@ func (res results) read(events io.Reader, log io.Writer, ended func(name string,
 		name := strings.TrimPrefix(e.Package, module)
 		switch {
 		case e.Test != "":
-			res.event(name+" "+e.Test, e.Action, e.Output)
+			res.event(name+" "+e.Test, e.Action, e.Output, e.Elapsed)
 		case e.Action == "pass" || e.Action == "fail":
 			ended(name, e.Elapsed)
 		}
 	}
 }
 
-func (res results) event(name, action, output string) {
+func (res results) event(name, action, output string, seconds float64) {
 	r := res[name]
 	if r == nil {
 		r = &result{outcome: fail}
@@ -91,7 +92,7 @@ func (res results) event(name, action, output string) {
 			r.said = append(r.said, line)
 		}
 	case "pass", "skip", "fail":
-		r.outcome = map[string]outcome{"pass": pass, "skip": skip, "fail": fail}[action]
+		r.outcome, r.seconds = map[string]outcome{"pass": pass, "skip": skip, "fail": fail}[action], seconds
 	}
 }
 

@@ -31,6 +31,7 @@ type suite struct {
 	name   string // folder in the module, as in cmd/dnspath
 	dir    string // the same, absolute
 	binary string
+	run    string   // regular expression for tests
 	tests  []string // "cmd/dnspath TestProbes"
 }
 
@@ -65,7 +66,7 @@ func buildSuites(ctx context.Context, set settings) ([]suite, error) {
 	}
 	var suites []suite
 	for _, name := range folders {
-		s := suite{name: name, dir: filepath.Join(root, name), binary: filepath.Join(root, folder, path.Base(name)+".test")}
+		s := suite{name: name, dir: filepath.Join(root, name), binary: filepath.Join(root, folder, path.Base(name)+".test"), run: set.run}
 		if err := build(ctx, "test", "-c", "-tags", "e2e", "-o", s.binary, "./"+name); err != nil {
 			return nil, err
 		}
@@ -110,7 +111,7 @@ func script(suites []suite, set settings) string {
 	var b strings.Builder
 	for _, s := range suites {
 		fmt.Fprintf(&b, "cd %s && %s", quote(s.dir), quote(s.binary))
-		for _, arg := range []string{"v=test2json", "count=1", "timeout=" + set.timeout.String(), "run=" + set.run, "skip=" + set.skip} {
+		for _, arg := range []string{"v=test2json", "count=1", "timeout=" + set.timeout.String(), "run=" + s.run, "skip=" + set.skip} {
 			fmt.Fprintf(&b, " %s", quote("-test."+arg))
 		}
 		fmt.Fprintf(&b, "\nprintf '\\n%s %%s %%d\\n' %s $?\n", endMark, quote(s.name))

@@ -32,7 +32,7 @@ func (m *matrix) print(out io.Writer) {
 			fmt.Fprintf(out, "%s: %v\n", kernel, err)
 		}
 		if m.results[kernel].failed() || m.why[kernel] != nil {
-			fmt.Fprintf(out, "log of %s: %s\n", kernel, logFile(kernel))
+			fmt.Fprintf(out, "log of %s: %s\n", kernel, strings.Join(m.logs[kernel], ", "))
 		}
 	}
 	for _, name := range m.neverPassed() {
