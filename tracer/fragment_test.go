@@ -136,7 +136,7 @@ func TestQuotes(t *testing.T) {
 			e := q.quoteIt(unreachable)
 			e.rx(aEth0).nat(aBridge, HookPostrouting, func(p *packet) { p.dst = service }).tx(aVeth).rx(podEth0)
 		}, []parts{{OutcomeRejected, "ICMP host unreachable from 192.0.2.1", false, []string{
-			"query 1: tx node-a/eth0", "host unreachable, response true: rx pod/eth0",
+			"query 1: tx node-a/eth0", "ICMP host unreachable, response true: rx pod/eth0",
 		}}}},
 		{"no DNS ID quoted, told by the IP ID", func(s *scene) {
 			a := s.query(webPod, service, 1, "a.example.test.", 1)
@@ -147,7 +147,7 @@ func TestQuotes(t *testing.T) {
 			e.see(ProbeNetifRx, podEth0, func(e *Event) { e.Short, e.DNSID = true, 0 })
 		}, []parts{
 			{OutcomeRejected, "ICMP host unreachable from 192.0.2.1", false, []string{
-				"query 1: rx node-a/veth1", "host unreachable, response true: rx pod/eth0",
+				"query 1: rx node-a/veth1", "ICMP host unreachable, response true: rx pod/eth0",
 			}},
 			{OutcomeLost, "no reply was seen", false, []string{"query 1: rx node-a/veth1"}},
 		}},
@@ -158,7 +158,7 @@ func TestQuotes(t *testing.T) {
 			r.tx(dnsEth0)
 			r.quoteIt(tooBig).rx(dnsEth0)
 		}, []parts{{OutcomeRejected, "the reply: ICMP fragmentation needed (MTU 1300) from 192.0.2.1", false, []string{
-			"query 1: read dns/ coredns[99]", "reply 1: tx dns/eth0", "fragmentation needed, response false: rx dns/eth0",
+			"query 1: read dns/ coredns[99]", "reply 1: tx dns/eth0", "ICMP fragmentation needed (MTU 1300), response false: rx dns/eth0",
 		}}}},
 		{"answered all the same", func(s *scene) {
 			q := s.ask()
@@ -166,14 +166,14 @@ func TestQuotes(t *testing.T) {
 			q.quoteIt(unreachable).rx(podEth0)
 			q.reply().toClient()
 		}, []parts{{OutcomeAnswered, "", false, []string{
-			"query 1: read dns/ coredns[99]", "host unreachable, response true: rx pod/eth0", "reply 1: read pod/ dig[4242]",
+			"query 1: read dns/ coredns[99]", "ICMP host unreachable, response true: rx pod/eth0", "reply 1: read pod/ dig[4242]",
 		}}}},
 		{"about a SYN", func(s *scene) {
 			syn := s.stream().fromClient(TCP{SYN: true}, nil)
 			syn.leavePod()
 			syn.quoteIt(unreachable).rx(podEth0)
 		}, []parts{{OutcomeRejected, "ICMP host unreachable from 192.0.2.1", false, []string{
-			"query 1: rx node-a/veth1", "host unreachable, response true: rx pod/eth0",
+			"query 1: rx node-a/veth1", "ICMP host unreachable, response true: rx pod/eth0",
 		}}}},
 		{"about nothing that was asked", func(s *scene) {
 			s.ask().quoteIt(unreachable).rx(podEth0)

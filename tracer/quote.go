@@ -96,15 +96,7 @@ func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) b
 
 // quoteDetail says who refused what, and whether that was heard.
 func (l *legState) quoteDetail() string {
-	q, s := l.quote, "ICMP "
-	if q.V6 {
-		s = "ICMPv6 "
-	}
-	s += q.String()
-	if q.MTU > 0 {
-		s += fmt.Sprintf(" (MTU %d)", q.MTU)
-	}
-	s += " from " + q.From.String()
+	s := fmt.Sprintf("%s from %s", l.quote, l.quote.From)
 	if !l.response {
 		s = "the reply: " + s
 	}
@@ -139,12 +131,17 @@ var icmp6Names = map[ICMP]string{
 // String names the error.
 func (i *ICMP) String() string { return icmpName(icmpNames, *i) }
 
-// String names the error.
+// String names the error, and the MTU that it tells of.
 func (q *Quote) String() string {
+	s, names := "ICMP ", icmpNames
 	if q.V6 {
-		return icmpName(icmp6Names, ICMP{q.Type, q.Code})
+		s, names = "ICMPv6 ", icmp6Names
 	}
-	return icmpName(icmpNames, ICMP{q.Type, q.Code})
+	s += icmpName(names, ICMP{q.Type, q.Code})
+	if q.MTU > 0 {
+		s += fmt.Sprintf(" (MTU %d)", q.MTU)
+	}
+	return s
 }
 
 func icmpName(names map[ICMP]string, i ICMP) string {
