@@ -51,7 +51,7 @@ static __always_inline bool is_for(const struct arrival *a, struct sock *sk)
 	const struct event *e = &a->e;
 
 	if (!a->waiting || e->tunnel || e->proto != BPF_CORE_READ(sk, sk_protocol) ||
-	    e->h.flags & FLAG_QUOTE || e->flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
+	    e->flow.dport != BPF_CORE_READ(sk, __sk_common.skc_num) ||
 	    e->h.netns != BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum))
 		return false;
 	if (e->proto == IPPROTO_UDP)

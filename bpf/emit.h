@@ -28,7 +28,7 @@ static __always_inline void wanted(struct slice *want, const struct found *f, st
 /* set_payload notes whether the payload, or its beginning, was copied. */
 static __always_inline void set_payload(struct event *e, const struct found *f, struct life *l)
 {
-	__u32 need = f->dns_off + (f->dns_len < 12 ? f->dns_len : 12);
+	__u32 need = f->dns_off + 12 < f->end ? f->dns_off + 12 : f->end;
 	bool whole = e->cap_len >= need;
 
 	if (!e->cap_len)
@@ -78,7 +78,7 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 		if (s->probe < PROBE_NF_ENTER)
 			l->sent = 1;
 	}
-	if (arrives(s))
+	if (arrives(s) && !f->frag_off && !(f->flags & FLAG_QUOTE))
 		arrive(e);
 	submit(e);
 }

@@ -254,58 +254,181 @@ static __always_inline void set_ports(struct tuple *t, __u16 *check, __u64 l4, _
 	*check = be16_at(l4 + check_off);
 }
 
-static __always_inline void set_tcp(struct event *e, __u64 l4)
+#define UDP_CHECK __builtin_offsetof(struct udphdr, check)
+#define TCP_CHECK __builtin_offsetof(struct tcphdr, check)
+
+/* set_tcp reads a TCP header, or what an ICMP error quotes of it. */
+static __always_inline void set_tcp(struct event *e, const struct found *f)
 {
+	__u64 l4 = f->l3 + f->l4_off;
 	struct tcphdr t;
 
 	if (bpf_probe_read_kernel(&t, sizeof(t), (void *)l4))
 		return;
 	e->tcp_seq = bpf_ntohl(t.seq);
+	if (f->l4_off + sizeof(t) > f->linear)
+		return;
 	e->tcp_ack = bpf_ntohl(t.ack_seq);
 	e->tcp_flags = t.flags;
+	e->check = bpf_ntohs(t.check);
 }
 
-/* set_tunnel reads what follows the outer IP header, at l4. */
-static __always_inline void set_tunnel(struct event *e, __u64 l4)
+/* What is told of one tunnel. */
+struct shell {
+	struct tuple addr;
+	__u32 vni;
+	__u16 check;
+	__u8 family;
+	__u8 ttl;
+};
+
+/* set_shell reads the IP header of a tunnel of a kind, at ip, and what follows it, at l4. */
+static __noinline int set_shell(struct shell *sh, __u64 ip, __u64 l4, __u8 kind)
 {
 	__u64 header = l4 + sizeof(struct udphdr);
 
-	if (e->tunnel == TUNNEL_GRE) {
+	set_addresses(&sh->addr, &sh->family, &sh->ttl, ip);
+	if (kind == TUNNEL_GRE) {
 		/* flags (16 bits), protocol (16), checksum (32) and key (32) if their flags are set */
 		__u16 flags = be16_at(l4);
 		__u64 key = l4 + 4 + (flags >> 15) * 4;
 
 		if (flags & GRE_KEY)
-			e->vni = (__u32)be16_at(key) << 16 | be16_at(key + 2);
-	} else if (e->tunnel == TUNNEL_VXLAN || e->tunnel == TUNNEL_GENEVE) {
-		set_ports(&e->outer, &e->outer_check, l4, __builtin_offsetof(struct udphdr, check));
+			sh->vni = (__u32)be16_at(key) << 16 | be16_at(key + 2);
+	} else if (kind == TUNNEL_VXLAN || kind == TUNNEL_GENEVE) {
+		set_ports(&sh->addr, &sh->check, l4, UDP_CHECK);
 		/* both have the VNI (24 bits) behind 32 others */
-		e->vni = be16_at(header + 4) << 8 | be16_at(header + 6) >> 8;
+		sh->vni = be16_at(header + 4) << 8 | be16_at(header + 6) >> 8;
 	}
+	return 0;
+}
+
+/* set_tunnels tells of the tunnels around what was found. */
+static __noinline int set_tunnels(struct event *e, const struct found *f)
+{
+	struct shell sh = {};
+
+	e->tunnel = f->tunnel;
+	e->tunnel2 = f->tunnel2;
+	set_shell(&sh, f->l3 + f->outer_ip, f->l3 + f->outer_off, f->tunnel);
+	e->outer = sh.addr;
+	e->vni = sh.vni;
+	e->outer_check = sh.check;
+	e->outer_family = sh.family;
+	e->outer_ttl = sh.ttl;
+	if (!f->tunnel2)
+		return 0;
+	__builtin_memset(&sh, 0, sizeof(sh));
+	set_shell(&sh, f->l3, f->l3 + f->outer2_off, f->tunnel2);
+	e->outer2 = sh.addr;
+	e->outer2_vni = sh.vni;
+	e->outer2_family = sh.family;
+	return 0;
+}
+
+/* set_first tells of a later fragment what the first one said. Tunnels within the fragmented datagram are among that. */
+static __noinline int set_first(struct event *e, const struct found *f)
+{
+	struct first *first = first_of(&f->frag_key);
+
+	if (!first)
+		return 0;
+	e->flow = first->flow;
+	e->family = first->family;
+	e->tcp_seq = first->tcp_seq;
+	e->frag_off = f->frag_off;
+	if (!first->inside)
+		return 0;
+	if (first->inside == 1) {
+		e->outer2 = e->outer;
+		e->outer2_vni = e->vni;
+		e->outer2_family = e->outer_family;
+		e->tunnel2 = e->tunnel;
+	} else {
+		e->outer2 = first->outer2;
+		e->outer2_vni = first->outer2_vni;
+		e->outer2_family = first->outer2_family;
+		e->tunnel2 = first->tunnel2;
+	}
+	e->outer = first->outer;
+	e->vni = first->vni;
+	e->outer_family = first->outer_family;
+	e->tunnel = first->tunnel;
+	return 0;
+}
+
+/* keep_first keeps what a first fragment says for those that follow it. */
+static __noinline int keep_first(const struct event *e, const struct found *f)
+{
+	struct first *first = new_first(&f->frag_key);
+
+	if (!first)
+		return 0;
+	first->time = bpf_ktime_get_ns();
+	first->flow = e->flow;
+	first->outer = e->outer;
+	first->outer2 = e->outer2;
+	first->vni = e->vni;
+	first->outer2_vni = e->outer2_vni;
+	first->tcp_seq = e->tcp_seq;
+	first->dns_id = e->dns_id;
+	first->dns_flags = e->dns_flags;
+	first->dns_len = e->dns_len;
+	first->ip_id = e->ip_id;
+	first->flags = e->h.flags & (FLAG_QR | FLAG_SHORT_DNS);
+	first->proto = e->proto;
+	first->family = e->family;
+	first->outer_family = e->outer_family;
+	first->outer2_family = e->outer2_family;
+	first->tunnel = e->tunnel;
+	first->tunnel2 = e->tunnel2;
+	first->inside = !!e->tunnel + !!e->tunnel2 - f->outside;
+	return 0;
+}
+
+/* set_quote tells who sent an ICMP error, and of what kind it is. */
+static __noinline int set_quote(struct event *e, const struct found *f)
+{
+	__u64 icmp = f->l3 + f->icmp_off;
+	struct tuple t = {};
+	__u8 family = 0, ttl;
+	__u16 kind = be16_at(icmp);
+
+	set_addresses(&t, &family, &ttl, f->l3 + f->icmp_ip);
+	__builtin_memcpy(e->from, t.saddr, sizeof(e->from));
+	__builtin_memcpy(e->to, t.daddr, sizeof(e->to));
+	e->icmp_type = kind >> 8;
+	e->icmp_code = kind;
+	if (family == 4 ? kind == (3 << 8 | 4)
+			: kind >> 8 == 2) /* fragmentation needed; packet too big */
+		e->mtu = be16_at(icmp + 6);
+	return 0;
 }
 
 static __always_inline void set_headers(struct event *e, const struct found *f)
 {
-	__u64 l4 = f->l3 + f->l4_off;
-	bool tcp = f->proto == IPPROTO_TCP;
-
 	e->proto = f->proto;
 	e->dns_id = f->dns_id;
 	e->dns_flags = f->dns_flags;
 	e->dns_len = f->dns_len;
 	e->dns_off = f->dns_off;
+	e->ip_id = f->ip_id ^ f->frag_id; /* one of them is 0 */
 	set_addresses(&e->flow, &e->family, &e->ttl, f->l3 + f->ip_off);
-	set_ports(&e->flow, &e->check, l4,
-		  tcp ? __builtin_offsetof(struct tcphdr, check)
-		      : __builtin_offsetof(struct udphdr, check));
-	if (tcp)
-		set_tcp(e, l4);
-	e->ip_id = f->ip_id;
-	e->tunnel = f->tunnel;
-	if (!f->tunnel)
+	if (f->tunnel)
+		set_tunnels(e, f);
+	if (f->frag_off) {
+		set_first(e, f);
 		return;
-	set_addresses(&e->outer, &e->outer_family, &e->outer_ttl, f->l3);
-	set_tunnel(e, f->l3 + f->outer_off);
+	}
+	set_ports(&e->flow, &e->check, f->l3 + f->l4_off, UDP_CHECK);
+	if (f->proto == IPPROTO_TCP) {
+		e->check = 0;
+		set_tcp(e, f);
+	}
+	if (f->flags & FLAG_QUOTE)
+		set_quote(e, f);
+	else if (f->frag_key)
+		keep_first(e, f);
 }
 
 static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, const struct found *f)

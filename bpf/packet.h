@@ -9,6 +9,7 @@
 
 #include "config.h"
 #include "event.h"
+#include "fragments.h"
 #include "pages.h"
 
 #include <bpf/bpf_core_read.h>
@@ -17,28 +18,38 @@
 /* An IPv6 chain longer than this is not followed; RFC 8200 section 4.1 lists seven headers, most of them once. */
 #define MAX_EXT_HEADERS 6
 
-/* A packet of ours, found. Offsets count from l3, the outermost IP header; a tunnel has a second one at ip_off. */
+/* A packet of ours, found. Offsets count from l3, the outermost IP header. */
 struct found {
 	__u64 l3;     /* address */
 	__u64 digest; /* of the headers whose change makes a new copy of the packet worth its room */
-	__u64 message; /* tells one message from the next in the same memory */
-	__u64 skb;     /* address */
-	__u32 linear;  /* bytes from l3 that lie in the linear buffer */
-	__u32 end;     /* of what is worth copying */
-	__u32 ip_end;  /* of the innermost IP datagram, as it says itself */
-	__u16 ip_off;  /* innermost IP header */
-	__u16 l4_off;  /* innermost UDP or TCP header */
-	__u16 dns_off; /* what it carries */
-	__u16 outer_off; /* what follows the outer IP header: UDP or GRE; meaningless without a tunnel */
-	__u16 dns_len; /* as the UDP header says; of TCP, the segment's payload */
+	__u64 message;	  /* tells one message from the next in the same memory */
+	__u64 skb;	  /* address */
+	__u64 addresses;  /* digest of those that were read last */
+	__u64 frag_key;	  /* of a fragment: tells its datagram; else 0 */
+	__u32 linear;	  /* bytes from l3 that lie in the linear buffer */
+	__u32 end;	  /* of what is worth copying */
+	__u32 ip_end;	  /* of the innermost IP datagram, as it says itself */
+	__u16 ip_off;	  /* innermost IP header */
+	__u16 l4_off;	  /* innermost UDP or TCP header */
+	__u16 dns_off;	  /* what it carries */
+	__u16 outer_ip;	  /* of a tunnel, the innermost if there are two: its IP header */
+	__u16 outer_off;  /* and what follows that: UDP, GRE or IP */
+	__u16 outer2_off; /* the same of the outermost, whose IP header comes first of all */
+	__u16 icmp_ip;	  /* of an ICMP error: its own IP header */
+	__u16 icmp_off;	  /* and what follows that */
+	__u16 dns_len;	  /* as the UDP header says; of TCP, the segment's payload */
 	__u16 dns_id;
 	__u16 dns_flags;
-	__u16 ip_id; /* of the innermost IPv4 header, else 0 */
-	__u16 flags; /* enum event_flag */
-	__u8 proto;  /* of the IP datagram that was looked at last */
-	__u8 tunnel; /* enum tunnel */
-	__u8 vague;  /* the DNS header is out of reach */
-	__u8 pad[3];
+	__u16 ip_id;	/* of the innermost IPv4 header, else 0 */
+	__u16 frag_id;	/* of the innermost IPv6 fragment header, its halves xored, else 0 */
+	__u16 frag_off; /* of a fragment that is not the first */
+	__u16 flags;	/* enum event_flag */
+	__u8 proto;	/* of the IP datagram that was looked at last */
+	__u8 tunnel;	/* enum tunnel */
+	__u8 tunnel2;	/* of the tunnel around that */
+	__u8 vague;	/* the DNS header is out of reach */
+	__u8 outside;	/* how many tunnels lie around the fragment */
+	__u8 pad[5];
 };
 
 /* Where a hook finds the IP header. */
@@ -87,8 +98,26 @@ static __always_inline __u64 mix(__u64 digest, const __u32 *words, __u32 n)
 /* What is looked into; all other protocols end the search. */
 static __always_inline bool carries(__u32 proto)
 {
-	return proto == IPPROTO_UDP || proto == IPPROTO_TCP || proto == IPPROTO_IPIP ||
-	       proto == IPPROTO_IPV6 || proto == IPPROTO_GRE;
+	const __u64 mask = 1ULL << IPPROTO_UDP | 1ULL << IPPROTO_TCP | 1ULL << IPPROTO_IPIP |
+			   1ULL << IPPROTO_IPV6 | 1ULL << IPPROTO_GRE | 1ULL << IPPROTO_ICMP |
+			   1ULL << IPPROTO_ICMPV6;
+
+	return proto < 64 && mask >> proto & 1;
+}
+
+#define FNV_BASIS 0xcbf29ce484222325ULL
+
+/* takes_fragment notes that the datagram looked at is a fragment: of which one, from which offset on, and whether more follow. */
+static __always_inline void takes_fragment(struct found *f, __u32 proto, __u32 id, __u32 off,
+					   bool more)
+{
+	__u32 words[] = { id, proto };
+
+	f->frag_key = mix(f->addresses, words, 2);
+	f->frag_off = forget_bounds(off);
+	f->outside = !!f->tunnel + !!f->tunnel2;
+	f->flags |= FLAG_FRAGMENT | (more ? 0 : FLAG_FRAG_LAST);
+	f->digest = mix(f->digest, &off, 1);
 }
 
 /* skip_extensions walks the IPv6 headers from off on, and returns the offset of what they carry, or 0. */
@@ -96,18 +125,21 @@ static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_EXT_HEADERS; i++) {
-		__u8 ext[4];
+		__u32 words[2];
+		__u8 *ext = (__u8 *)words;
 
-		if (carries(next))
+		if (carries(next) || f->frag_off)
 			break;
 		if (off + 8 > f->linear ||
-		    bpf_probe_read_kernel(ext, sizeof(ext), (void *)(f->l3 + off)))
+		    bpf_probe_read_kernel(words, sizeof(words), (void *)(f->l3 + off)))
 			return 0;
 		switch (next) {
 		case IPPROTO_FRAGMENT:
-			if (ext[2] || (ext[3] & 0xf8))
-				return 0; /* not the first fragment */
-			f->flags |= (ext[3] & 1) ? FLAG_FRAGMENT : 0;
+			if (ext[2] | (ext[3] & 0xf9)) {
+				takes_fragment(f, ext[0], words[1], ext[2] << 8 | (ext[3] & 0xf8),
+					       ext[3] & 1);
+				f->frag_id = bpf_ntohl(words[1]) >> 16 ^ bpf_ntohl(words[1]);
+			}
 			off += 8;
 			break;
 		case IPPROTO_AH:
@@ -128,8 +160,14 @@ static __noinline __u32 skip_extensions(struct found *f, __u32 off, __u32 next)
 	return carries(next) ? off : 0;
 }
 
+static __always_inline void takes_addresses(struct found *f, const __u32 *words, __u32 n)
+{
+	f->addresses = mix(FNV_BASIS, words, n);
+	f->digest = mix(f->digest, (const __u32 *)&f->addresses, 2);
+}
+
 /* to_l4 reads the IP header at f->ip_off, and returns the offset of what it carries (f->proto), or 0. */
-static __always_inline __u32 to_l4(struct found *f)
+static __noinline __u32 to_l4(struct found *f)
 {
 	__u32 off = f->ip_off;
 	union ip_header ip;
@@ -140,20 +178,23 @@ static __always_inline __u32 to_l4(struct found *f)
 	if (ip.v4.ver_ihl >> 4 == 4) {
 		__u16 frag = bpf_ntohs(ip.v4.frag_off);
 
-		if (!carries(ip.v4.protocol) || (frag & 0x1fff))
+		if (!carries(ip.v4.protocol))
 			return 0;
 		f->proto = forget_bounds(ip.v4.protocol);
-		f->flags |= (frag & 0x2000) ? FLAG_FRAGMENT : 0;
 		f->ip_id = bpf_ntohs(ip.v4.id);
+		f->frag_id = zero;
 		f->ip_end = off + bpf_ntohs(ip.v4.tot_len);
-		f->digest = mix(f->digest, &ip.words[3], 2); /* addresses */
+		takes_addresses(f, &ip.words[3], 2);
+		if (frag & 0x3fff)
+			takes_fragment(f, ip.v4.protocol, f->ip_id, (frag & 0x1fff) * 8,
+				       frag & 0x2000);
 		return off + (ip.v4.ver_ihl & 0xf) * 4;
 	}
 	if (ip.v4.ver_ihl >> 4 != 6 || off + sizeof(ip.v6) > f->linear)
 		return 0;
-	f->ip_id = zero;
+	f->ip_id = f->frag_id = zero;
 	f->ip_end = off + sizeof(ip.v6) + bpf_ntohs(ip.v6.payload_len);
-	f->digest = mix(f->digest, &ip.words[2], 8); /* addresses */
+	takes_addresses(f, &ip.words[2], 8);
 	return skip_extensions(f, forget_bounds(off + sizeof(ip.v6)), ip.v6.nexthdr);
 }
 
@@ -200,6 +241,8 @@ static __always_inline void to_dns(struct found *f, const struct udp_and_payload
 	f->dns_off = f->l4_off + sizeof(u->udp);
 	f->dns_len = len > sizeof(u->udp) ? forget_bounds(len - sizeof(u->udp)) : zero;
 	f->end = f->dns_off + f->dns_len;
+	if (f->end > f->ip_end && f->ip_end > f->dns_off) /* the rest is in other fragments */
+		f->end = f->ip_end;
 	f->message = (__u64)f->ip_id << 32 | f->dns_len;
 	if (f->dns_len >= 12 && f->dns_off + 4 <= f->linear) {
 		knows_dns(f, u->payload);
@@ -234,6 +277,13 @@ static __always_inline __u32 past_ethernet(const struct found *f, __u32 off)
 	return off + 14;
 }
 
+/* enters notes that the datagram looked at is a tunnel's. */
+static __always_inline void enters(struct found *f, enum tunnel kind)
+{
+	f->tunnel2 = f->tunnel;
+	f->tunnel = forget_bounds(kind);
+}
+
 /* into_udp steps into the VXLAN (RFC 7348) or Geneve (RFC 8926) datagram u: it returns the offset of the inner IP header, or 0. */
 static __always_inline __u32 into_udp(struct found *f, const struct udp_and_payload *u)
 {
@@ -242,12 +292,12 @@ static __always_inline __u32 into_udp(struct found *f, const struct udp_and_payl
 	__u16 type = u->payload[2] << 8 | u->payload[3];
 
 	if (in_ports(vxlan_ports, port)) {
-		f->tunnel = forget_bounds(TUNNEL_VXLAN);
+		enters(f, TUNNEL_VXLAN);
 		return u->payload[0] & 0x08 ? past_ethernet(f, off) : 0;
 	}
 	if (!in_ports(geneve_ports, port) || u->payload[0] >> 6)
 		return 0;
-	f->tunnel = forget_bounds(TUNNEL_GENEVE);
+	enters(f, TUNNEL_GENEVE);
 	off = forget_bounds(off + (u->payload[0] & 0x3f) * 4); /* options */
 	if (type == ETH_P_TEB)
 		return past_ethernet(f, off);
@@ -268,7 +318,7 @@ static __always_inline __u32 into_gre(struct found *f)
 
 	if (flags & ~(GRE_CSUM | GRE_KEY | GRE_SEQ))
 		return 0; /* another version, or routing */
-	f->tunnel = forget_bounds(TUNNEL_GRE);
+	enters(f, TUNNEL_GRE);
 	off += 4 + (flags >> 15) * 4 + (flags >> 13 & 1) * 4 + (flags >> 12 & 1) * 4;
 	off = forget_bounds(off);
 	if (type == ETH_P_TEB)
@@ -302,6 +352,7 @@ enum holds {
 	HOLDS_NOTHING,
 	HOLDS_DNS,
 	HOLDS_TUNNEL, /* f->ip_off is the datagram in it */
+	HOLDS_QUOTE,  /* an ICMP error: f->ip_off is the datagram that it quotes */
 };
 
 /* steps_into notes where the inner datagram is. */
@@ -309,7 +360,9 @@ static __always_inline enum holds steps_into(struct found *f, __u32 off)
 {
 	if (!off)
 		return HOLDS_NOTHING;
+	f->outer2_off = f->outer_off;
 	f->outer_off = f->l4_off;
+	f->outer_ip = f->ip_off;
 	f->ip_off = forget_bounds(off);
 	return HOLDS_TUNNEL;
 }
@@ -378,8 +431,109 @@ static __always_inline enum holds look_tcp(struct found *f)
 	return HOLDS_DNS;
 }
 
+/* look_later takes in a fragment that is not the first: it is ours if the first was. */
+static __always_inline enum holds look_later(struct found *f)
+{
+	struct first *first = first_of(&f->frag_key);
+	__u32 off = f->frag_off;
+
+	if (!first)
+		return HOLDS_NOTHING;
+	f->proto = first->proto;
+	f->ip_id = first->ip_id;
+	f->frag_id = 0;
+	f->dns_id = first->dns_id;
+	f->dns_flags = first->dns_flags;
+	f->dns_len = first->dns_len;
+	f->flags |= first->flags;
+	f->dns_off = f->end = f->l4_off;
+	f->message = mix(f->frag_key, &off, 1);
+	return HOLDS_DNS;
+}
+
+/* The first eight bytes of an ICMP header. */
+struct icmphdr {
+	__u8 type;
+	__u8 code;
+	__sum16 check;
+	__be32 rest;
+};
+
+/* look_icmp takes in the ICMP message at f->l4_off: errors quote the packet that they are about. */
+static __always_inline enum holds look_icmp(struct found *f)
+{
+	/* destination unreachable, time exceeded; the same of ICMPv6, and packet too big */
+	const __u32 v4 = 1 << 3 | 1 << 11, v6 = 1 << 1 | 1 << 2 | 1 << 3;
+	__u32 off = f->l4_off, errors = f->proto == IPPROTO_ICMP ? v4 : v6;
+	struct icmphdr h;
+
+	if (off + sizeof(h) > f->linear ||
+	    bpf_probe_read_kernel(&h, sizeof(h), (void *)(f->l3 + off)) || h.type >= 32 ||
+	    !(errors >> (h.type & 31) & 1))
+		return HOLDS_NOTHING;
+	f->icmp_off = off;
+	f->icmp_ip = f->ip_off;
+	f->ip_off = forget_bounds(off + sizeof(h));
+	f->flags = FLAG_QUOTE;
+	f->frag_key = zero;
+	return HOLDS_QUOTE;
+}
+
+/* to_quoted_udp takes in what is quoted of the DNS header. */
+static __always_inline void to_quoted_udp(struct found *f, const struct udp_and_payload *u)
+{
+	__u32 len = bpf_ntohs(u->udp.len);
+
+	f->dns_off = f->l4_off + sizeof(u->udp);
+	f->dns_len = len > sizeof(u->udp) ? forget_bounds(len - sizeof(u->udp)) : zero;
+	if (f->dns_len >= 12 && f->dns_off + 4 <= f->linear)
+		knows_dns(f, u->payload);
+	else
+		f->flags |= FLAG_SHORT_DNS;
+}
+
+/* to_quoted_tcp takes in what is quoted of the TCP header: its first half, or all. */
+static __always_inline void to_quoted_tcp(struct found *f)
+{
+	__u32 off = sizeof(struct tcphdr);
+	__u8 doff;
+
+	if (f->l4_off + off <= f->linear &&
+	    !bpf_probe_read_kernel(&doff, sizeof(doff), (void *)(f->l3 + f->l4_off + 12)))
+		off = (doff >> 4) * 4;
+	f->dns_off = forget_bounds(f->l4_off + off);
+	f->dns_len = f->ip_end > f->dns_off ? forget_bounds(f->ip_end - f->dns_off) : zero;
+}
+
+/* look_quoted takes in the datagram at f->ip_off, of which an ICMP error has eight bytes and the IP header at the least. */
+static __noinline enum holds look_quoted(struct found *f)
+{
+	__u32 off = forget_bounds(to_l4(f));
+	struct udp_and_payload u;
+
+	f->l4_off = off;
+	if (!off || f->frag_off || off + sizeof(u.udp) > f->linear ||
+	    bpf_probe_read_kernel(&u, sizeof(u), (void *)(f->l3 + off)) ||
+	    !is_dns(u.udp.source, u.udp.dest))
+		return HOLDS_NOTHING;
+	__u32 words[] = { (__u32)u.udp.source << 16 | u.udp.dest,
+			  (__u32)u.udp.len << 16 | u.udp.check, f->ip_id };
+
+	f->digest = mix(f->digest, words, 3);
+	f->message = mix(IPPROTO_ICMP, words, 3);
+	f->flags |= sent_by_server(u.udp.source, u.udp.dest); /* FLAG_QR */
+	f->end = f->linear;
+	if (f->proto == IPPROTO_UDP)
+		to_quoted_udp(f, &u);
+	else if (f->proto == IPPROTO_TCP)
+		to_quoted_tcp(f);
+	else
+		return HOLDS_NOTHING;
+	return HOLDS_DNS;
+}
+
 /*
- * look takes in the IP datagram at f->ip_off. It is called for the outer and
+ * look takes in the IP datagram at f->ip_off. It is called for the outer ones and
  * for the inner one: a loop would be laid out so that its head is reached by
  * falling through from its body, which verifiers up to 6.1 take for endless.
  */
@@ -390,14 +544,27 @@ static __noinline enum holds look(struct found *f)
 	if (!off)
 		return HOLDS_NOTHING;
 	f->l4_off = off;
+	if (f->frag_off)
+		return look_later(f);
 	if (f->proto == IPPROTO_UDP)
 		return look_udp(f);
 	if (f->proto == IPPROTO_TCP)
 		return look_tcp(f);
 	if (f->proto == IPPROTO_GRE)
 		return steps_into(f, into_gre(f));
-	f->tunnel = forget_bounds(TUNNEL_IP);
+	if (f->proto == IPPROTO_ICMP || f->proto == IPPROTO_ICMPV6)
+		return look_icmp(f);
+	enters(f, TUNNEL_IP);
 	return steps_into(f, off);
+}
+
+/*
+ * blur copies what was found onto itself, by way of a helper: the verifier then
+ * takes all ways to get here for one.
+ */
+static __always_inline bool blur(struct found *f)
+{
+	return !bpf_probe_read_kernel(f, sizeof(*f), f);
 }
 
 /*
@@ -406,37 +573,42 @@ static __noinline enum holds look(struct found *f)
  * ports. Functions of their own, here and elsewhere, are for the stack's sake:
  * each frame stays under 256 bytes, a chain of them under 512.
  */
-static __noinline bool find(struct found *out, struct sk_buff *skb, enum l3_at at)
+static __noinline bool find(struct found *f, struct sk_buff *skb, enum l3_at at)
 {
 	__u16 protocol = bpf_ntohs(BPF_CORE_READ(skb, protocol));
 	enum holds holds;
-	struct found f;
 	__u64 head;
 
 	/* a socket's own send functions come before __ip_local_out() sets it */
 	if (protocol != ETH_P_IP && protocol != ETH_P_IPV6 && protocol)
 		return false;
 	head = (__u64)BPF_CORE_READ(skb, head);
-	f.l3 = at == L3_DATA ? (__u64)BPF_CORE_READ(skb, data)
-			     : head + BPF_CORE_READ(skb, network_header);
-	f.linear = head + BPF_CORE_READ(skb, tail) - f.l3;
-	if (f.linear > 0xffff) /* the header lies behind the tail: not set */
+	f->l3 = at == L3_DATA ? (__u64)BPF_CORE_READ(skb, data)
+			      : head + BPF_CORE_READ(skb, network_header);
+	f->linear = head + BPF_CORE_READ(skb, tail) - f->l3;
+	if (f->linear > 0xffff) /* the header lies behind the tail: not set */
 		return false;
-	f.skb = (__u64)skb;
-	f.digest = 0xcbf29ce484222325ULL;
-	f.ip_off = f.outer_off = f.flags = f.dns_id = f.dns_flags = forget_bounds(0);
-	f.tunnel = TUNNEL_NONE;
-	f.vague = 0;
+	f->skb = (__u64)skb;
+	f->digest = FNV_BASIS + zero;
+	f->frag_key = zero;
+	f->ip_off = f->outer_off = f->flags = f->dns_id = f->dns_flags = f->frag_off = zero;
+	f->tunnel = f->tunnel2 = f->vague = f->outside = zero; /* TUNNEL_NONE */
 
-	holds = look(&f);
-	if (holds == HOLDS_TUNNEL)
-		holds = look(&f);
-	if (holds != HOLDS_DNS)
+	holds = look(f);
+	if (holds == HOLDS_TUNNEL && blur(f))
+		holds = look(f);
+	if (holds == HOLDS_TUNNEL && blur(f))
+		holds = look(f);
+	if (holds == HOLDS_QUOTE && blur(f))
+		holds = look_quoted(f);
+	if (holds != HOLDS_DNS) {
+		if (f->frag_key && !f->frag_off) /* another datagram than the one whose ID it has */
+			bpf_map_delete_elem(&fragmented, &f->frag_key);
 		return false;
-	if (f.vague && have_pages())
-		ask_pages(&f);
-	/* A copy by way of a helper: the verifier then takes all ways to get here for one. */
-	return !bpf_probe_read_kernel(out, sizeof(*out), &f);
+	}
+	if (f->vague && have_pages())
+		ask_pages(f);
+	return blur(f);
 }
 
 #endif

@@ -43,7 +43,7 @@ static __always_inline __u32 copy_in(struct event *e, __u32 room, const void *fr
 {
 	if (want > room)
 		want = room;
-	return bpf_probe_read_kernel(e + 1, want, from) ? 0 : want;
+	return bpf_probe_read_kernel(e + 1, want, from) ? 0 : forget_bounds(want);
 }
 
 /* append_piece appends the nth of the pieces that lie in pages: up to room bytes, at the offset at, which is no more than most. */
@@ -59,7 +59,9 @@ static __always_inline __u64 append_piece(struct event *e, const struct found *f
 	if (!from || at > most)
 		return 0;
 	want = at_most(want, room);
-	return bpf_probe_read_kernel((__u8 *)(e + 1) + at, want, (void *)from) ? 0 : want;
+	return bpf_probe_read_kernel((__u8 *)(e + 1) + at, want, (void *)from)
+		       ? 0
+		       : forget_bounds(want);
 }
 
 /* append appends want bytes that lie in pages, behind the first at bytes of the packet. It returns how many. */

@@ -92,6 +92,30 @@ const (
 	DnspathEventFlagFLAG_QUOTE     DnspathEventFlag = 4096
 )
 
+type DnspathFirst struct {
+	_            structs.HostLayout
+	Time         uint64
+	Flow         DnspathTuple
+	Outer        DnspathTuple
+	Outer2       DnspathTuple
+	Vni          uint32
+	Outer2Vni    uint32
+	TcpSeq       uint32
+	DnsId        uint16
+	DnsFlags     uint16
+	DnsLen       uint16
+	IpId         uint16
+	Flags        uint16
+	Proto        uint8
+	Family       uint8
+	OuterFamily  uint8
+	Outer2Family uint8
+	Tunnel       uint8
+	Tunnel2      uint8
+	Inside       uint8
+	Pad          [7]uint8
+}
+
 type DnspathFrames struct {
 	_     structs.HostLayout
 	Time  uint64
@@ -302,10 +326,12 @@ const (
 	DnspathMapArriving                       = "arriving"
 	DnspathMapCalls                          = "calls"
 	DnspathMapEvents                         = "events"
+	DnspathMapFragmented                     = "fragmented"
 	DnspathMapFunctionsAt                    = "functions_at"
 	DnspathMapLost                           = "lost"
 	DnspathMapNetnsWanted                    = "netns_wanted"
 	DnspathMapNoCalls                        = "no_calls"
+	DnspathMapNoFragment                     = "no_fragment"
 	DnspathMapPackets                        = "packets"
 	DnspathProgCalledBrForward               = "called___br_forward"
 	DnspathProgCalledNeighEventSend          = "called___neigh_event_send"
@@ -543,10 +569,12 @@ type DnspathMapSpecs struct {
 	Arriving    *ebpf.MapSpec `ebpf:"arriving"`
 	Calls       *ebpf.MapSpec `ebpf:"calls"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	Fragmented  *ebpf.MapSpec `ebpf:"fragmented"`
 	FunctionsAt *ebpf.MapSpec `ebpf:"functions_at"`
 	Lost        *ebpf.MapSpec `ebpf:"lost"`
 	NetnsWanted *ebpf.MapSpec `ebpf:"netns_wanted"`
 	NoCalls     *ebpf.MapSpec `ebpf:"no_calls"`
+	NoFragment  *ebpf.MapSpec `ebpf:"no_fragment"`
 	Packets     *ebpf.MapSpec `ebpf:"packets"`
 }
 
@@ -610,10 +638,12 @@ type DnspathMaps struct {
 	Arriving    *ebpf.Map `ebpf:"arriving"`
 	Calls       *ebpf.Map `ebpf:"calls"`
 	Events      *ebpf.Map `ebpf:"events"`
+	Fragmented  *ebpf.Map `ebpf:"fragmented"`
 	FunctionsAt *ebpf.Map `ebpf:"functions_at"`
 	Lost        *ebpf.Map `ebpf:"lost"`
 	NetnsWanted *ebpf.Map `ebpf:"netns_wanted"`
 	NoCalls     *ebpf.Map `ebpf:"no_calls"`
+	NoFragment  *ebpf.Map `ebpf:"no_fragment"`
 	Packets     *ebpf.Map `ebpf:"packets"`
 }
 
@@ -622,10 +652,12 @@ func (m *DnspathMaps) Close() error {
 		m.Arriving,
 		m.Calls,
 		m.Events,
+		m.Fragmented,
 		m.FunctionsAt,
 		m.Lost,
 		m.NetnsWanted,
 		m.NoCalls,
+		m.NoFragment,
 		m.Packets,
 	)
 }

@@ -100,6 +100,7 @@ func (d *Decoder) decodePacket(e *Event, record []byte) error {
 	e.Short = flags&gen.DnspathEventFlagFLAG_SHORT_DNS != 0
 	e.Nonlinear = flags&gen.DnspathEventFlagFLAG_NONLINEAR != 0
 	e.Fragment = flags&gen.DnspathEventFlagFLAG_FRAGMENT != 0
+	e.FragOffset, e.FragLast = w.FragOff, flags&gen.DnspathEventFlagFLAG_FRAG_LAST != 0
 	e.Checksum = Checksum{
 		Field: w.Check, Outer: w.OuterCheck, Summed: w.H.IpSummed, Level: w.CsumLevel,
 		Start: w.CsumStart, Offset: w.CsumOffset, L4: w.L4Off, Encap: w.Encapsulation != 0,
@@ -262,10 +263,11 @@ func address(a [16]uint8, family uint8) netip.Addr {
 
 // decodeOptional fills in what only some events have.
 func (d *Decoder) decodeOptional(e *Event, w *gen.DnspathEvent, flags gen.DnspathEventFlag) {
-	if kind := tunnelKind(w); kind != "" {
-		e.Tunnel = &Tunnel{
-			Kind: kind, VNI: w.Vni, TTL: w.OuterTtl,
-			Src: endpoint(w.Outer.Saddr, w.Outer.Sport, w.OuterFamily), Dst: endpoint(w.Outer.Daddr, w.Outer.Dport, w.OuterFamily),
+	e.Tunnel = tunnels(w)
+	if flags&gen.DnspathEventFlagFLAG_QUOTE != 0 {
+		e.Quote = &Quote{
+			Type: w.IcmpType, Code: w.IcmpCode, V6: w.Family == 6, MTU: w.Mtu,
+			From: address(w.From, w.Family), To: address(w.To, w.Family),
 		}
 	}
 	e.Route = d.route(&w.Route)
@@ -291,9 +293,29 @@ func (d *Decoder) decodeOptional(e *Event, w *gen.DnspathEvent, flags gen.Dnspat
 	}
 }
 
-// tunnelKind names a tunnel as ip link does, "" if there is none.
-func tunnelKind(w *gen.DnspathEvent) string {
-	switch gen.DnspathTunnel(w.Tunnel) {
+// tunnels returns the innermost tunnel around the packet, or nil.
+func tunnels(w *gen.DnspathEvent) *Tunnel {
+	kind := tunnelKind(w.Tunnel, w.OuterFamily, w.Family)
+	if kind == "" {
+		return nil
+	}
+	t := &Tunnel{
+		Kind: kind, VNI: w.Vni, TTL: w.OuterTtl,
+		Src: endpoint(w.Outer.Saddr, w.Outer.Sport, w.OuterFamily), Dst: endpoint(w.Outer.Daddr, w.Outer.Dport, w.OuterFamily),
+	}
+	if kind := tunnelKind(w.Tunnel2, w.Outer2Family, w.OuterFamily); kind != "" {
+		t.In = &Tunnel{
+			Kind: kind, VNI: w.Outer2Vni,
+			Src: endpoint(w.Outer2.Saddr, w.Outer2.Sport, w.Outer2Family), Dst: endpoint(w.Outer2.Daddr, w.Outer2.Dport, w.Outer2Family),
+		}
+	}
+	return t
+}
+
+// tunnelKind names a tunnel as ip link does, "" if there is none; outer and
+// inner are the IP versions of its packet and of the one in it.
+func tunnelKind(kind, outer, inner uint8) string {
+	switch gen.DnspathTunnel(kind) {
 	case gen.DnspathTunnelTUNNEL_VXLAN:
 		return "vxlan"
 	case gen.DnspathTunnelTUNNEL_GENEVE:
@@ -302,9 +324,9 @@ func tunnelKind(w *gen.DnspathEvent) string {
 		return "gre"
 	case gen.DnspathTunnelTUNNEL_IP:
 		switch {
-		case w.OuterFamily == 6:
+		case outer == 6:
 			return "ip6tnl"
-		case w.Family == 6:
+		case inner == 6:
 			return "sit"
 		}
 		return "ipip"

@@ -51,6 +51,7 @@ func chars(text string) (c [16]int8) {
 func TestDecode(t *testing.T) {
 	v4 := tuple4("10.244.1.10:41522", "10.96.0.10:53")
 	src, dst := netip.MustParseAddrPort("10.244.1.10:41522"), netip.MustParseAddrPort("10.96.0.10:53")
+	router := [16]uint8{192, 0, 2, 9}
 	tests := []struct {
 		name     string
 		wire     gen.DnspathEvent
@@ -113,6 +114,40 @@ func TestDecode(t *testing.T) {
 			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER)},
 			Family: 4, Flow: v4, Proto: protoTCP, TcpFlags: 0x14,
 		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, TCP: &TCP{ACK: true, RST: true}}},
+		{"fragment, the first", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Flags: uint16(gen.DnspathEventFlagFLAG_FRAGMENT)},
+			Family: 4, Flow: v4, IpId: 9,
+		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, IPID: 9, Fragment: true}},
+		{"fragment, the last", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Flags: uint16(gen.DnspathEventFlagFLAG_FRAGMENT | gen.DnspathEventFlagFLAG_FRAG_LAST)},
+			Family: 4, Flow: v4, IpId: 9, FragOff: 1480,
+		}, "", &Event{Probe: ProbeNFEnter, Src: src, Dst: dst, IPID: 9, Fragment: true, FragOffset: 1480, FragLast: true}},
+		{"ICMP error on its way", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Flags: uint16(gen.DnspathEventFlagFLAG_QUOTE)},
+			Family: 4, Flow: v4, IcmpType: 3, IcmpCode: 4, Mtu: 1400, From: router, To: [16]uint8{10, 244, 1, 10},
+		}, "", &Event{Probe: ProbeNetifRx, Src: src, Dst: dst, Quote: &Quote{
+			Type: 3, Code: 4, MTU: 1400, From: netip.MustParseAddr("192.0.2.9"), To: src.Addr(),
+		}}},
+		{"ICMPv6 error on its way", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX), Flags: uint16(gen.DnspathEventFlagFLAG_QUOTE)},
+			Family: 6, Flow: tuple4("[2001:db8::1]:1024", "[2001:db8::53]:53"), Proto: protoTCP, TcpSeq: 5, IcmpType: 1,
+			From: netip.MustParseAddr("2001:db8::9").As16(), To: netip.MustParseAddr("2001:db8::1").As16(),
+		}, "", &Event{
+			Probe: ProbeNetifRx, Src: netip.MustParseAddrPort("[2001:db8::1]:1024"), Dst: netip.MustParseAddrPort("[2001:db8::53]:53"), TCP: &TCP{Seq: 5},
+			Quote: &Quote{Type: 1, V6: true, From: netip.MustParseAddr("2001:db8::9"), To: netip.MustParseAddr("2001:db8::1")},
+		}},
+		{"tunnel in a tunnel", gen.DnspathEvent{
+			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NETIF_RX)},
+			Family: 6, Flow: tuple4("[2001:db8::1]:1024", "[2001:db8::53]:53"),
+			Tunnel: uint8(gen.DnspathTunnelTUNNEL_IP), OuterFamily: 4, Outer: tuple4("10.0.0.1:0", "10.0.0.2:0"), OuterTtl: 63,
+			Tunnel2: uint8(gen.DnspathTunnelTUNNEL_VXLAN), Outer2Family: 6, Outer2: tuple4("[2001:db8:f::1]:50741", "[2001:db8:f::2]:4789"), Outer2Vni: 7,
+		}, "", &Event{
+			Probe: ProbeNetifRx, Src: netip.MustParseAddrPort("[2001:db8::1]:1024"), Dst: netip.MustParseAddrPort("[2001:db8::53]:53"),
+			Tunnel: &Tunnel{
+				Kind: "sit", TTL: 63, Src: netip.MustParseAddrPort("10.0.0.1:0"), Dst: netip.MustParseAddrPort("10.0.0.2:0"),
+				In: &Tunnel{Kind: "vxlan", VNI: 7, Src: netip.MustParseAddrPort("[2001:db8:f::1]:50741"), Dst: netip.MustParseAddrPort("[2001:db8:f::2]:4789")},
+			},
+		}},
 		{"in a hook", gen.DnspathEvent{
 			H:      gen.DnspathHead{Probe: uint8(gen.DnspathProbePROBE_NF_ENTER), Hook: 2, Flags: uint16(gen.DnspathEventFlagFLAG_IN_HOOK)},
 			Family: 4, Flow: v4,
@@ -234,6 +269,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: probe, Flags: 0xffff, Ret: -12}, Family: 4, DnsOff: 2, DnsLen: 40, Tunnel: 1}, "captured"))
 	}
 	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1}, Proto: protoTCP, TcpFlags: 0x18, DnsOff: 2, DnsLen: 6}, "ip\x00\x04dnsd"))
+	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1, Flags: 0xffff}, Family: 6, FragOff: 8, Mtu: 1280, IcmpType: 2, Tunnel: 4, Tunnel2: 4, OuterFamily: 4, Outer2Family: 6}, ""))
 	f.Add(rawRecord(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1}, CapLen: 0xffff}, ""))
 	f.Add(record(gen.DnspathEvent{H: gen.DnspathHead{Probe: 1, Time: 1<<64 - 1}}, ""))
 	f.Add([]byte{})
