@@ -33,7 +33,23 @@ func (l *lookupState) hasDatagram(e *Event) bool {
 
 // isPiece reports whether the leg is that of a datagram, or of a fragment of it.
 func (l *legState) isPiece(response bool, ipid uint16) bool {
-	return l.quote == nil && l.tcp == nil && l.response == response && len(l.events) > 0 && l.events[0].IPID == ipid
+	return l.quote == nil && l.tcp == nil && l.response == response && l.hasIPID(ipid)
+}
+
+// hasIPID reports whether the leg's packet had this IP ID anywhere: over IPv6 only
+// fragments have one, and another one each time that the datagram is split.
+func (l *legState) hasIPID(ipid uint16) bool {
+	return slices.ContainsFunc(l.events, func(e *Event) bool { return e.IPID == ipid })
+}
+
+// freesParts are the functions that free the fragments of a datagram which was
+// put together, as soon as nobody needs that any more (net/core/skbuff.c): its own
+// end tells what became of them.
+var freesParts = map[string]bool{"skb_release_data": true, "kfree_skb_list": true, "kfree_skb_list_reason": true}
+
+// joined reports whether e is the end of a fragment as part of its datagram.
+func joined(e *Event) bool {
+	return e.Probe == ProbeKfreeSkb && e.FragOffset > 0 && freesParts[e.Freed.Function]
 }
 
 // piece is a stretch of a datagram's payload.
@@ -48,7 +64,7 @@ func (l *lookupState) assembled(ipid uint16) bool {
 			continue
 		}
 		for _, e := range leg.events {
-			if l.isHome(e) {
+			if l.isHome(e) && e.Fragment && e.IPID == ipid {
 				pieces = append(pieces, pieceOf(e))
 				last = last || e.FragLast
 				break
@@ -109,9 +125,12 @@ func (l *lookupState) fragmentDetail() string {
 
 // inPieces reports whether a reply was in fragments anywhere.
 func (l *lookupState) inPieces(reply *legState) bool {
-	return slices.ContainsFunc(l.legs, func(leg *legState) bool {
-		return leg.isPiece(true, reply.events[0].IPID) && leg.inPieces()
-	})
+	return slices.ContainsFunc(l.legs, func(leg *legState) bool { return sameDatagram(reply, leg) && leg.inPieces() })
+}
+
+// sameDatagram reports whether a leg is that of a reply, or of a fragment of it.
+func sameDatagram(reply, leg *legState) bool {
+	return slices.ContainsFunc(reply.events, func(e *Event) bool { return leg.isPiece(true, e.IPID) })
 }
 
 // inPieces reports whether the leg's packet was a fragment anywhere.

@@ -29,6 +29,9 @@ func buildHops(leg *legState) []Hop {
 		if e.Probe == ProbeNATManip && e.Step {
 			continue // it was called, and changed nothing
 		}
+		if joined(e) {
+			continue // its datagram's end
+		}
 		read, inferred := readAt(events, i)
 		if !read && (e.Probe == ProbeRead || e.Probe == ProbeConsumeSkb && !freedSilently(e)) {
 			continue // the normal end of a packet, or of a copy that somebody else was reading

@@ -248,7 +248,7 @@ func (l *lookupState) replyFate(reply *legState) (fate *Event, what string) {
 		return fate, "the reply"
 	}
 	for _, leg := range l.legs {
-		if leg.fragment == nil || !leg.isPiece(true, reply.events[0].IPID) {
+		if leg.fragment == nil || !sameDatagram(reply, leg) {
 			continue
 		}
 		if fate := leg.fate(); fate != nil {
@@ -320,6 +320,7 @@ func (l *lookupState) judgeQueries(out *Lookup) bool {
 func (l *legState) fate() *Event {
 	for i := len(l.events) - 1; i >= 0; i-- {
 		switch e := l.events[i]; {
+		case joined(e):
 		case e.Probe == ProbeKfreeSkb, freedSilently(e):
 			if l.wasRead() {
 				return nil

@@ -236,7 +236,7 @@ func (l *lookupState) continued(e *Event) *legState {
 
 // continues reports whether e may go on where the leg is, by content.
 func (l *legState) continues(e *Event) bool {
-	return l.carries(e) && len(l.events) > 0 && l.events[0].IPID == e.IPID
+	return l.carries(e) && l.hasIPID(e.IPID)
 }
 
 // again reports whether e is where the leg has been before, with the same hop
