@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"cmp"
 	"container/list"
 	"hash/maphash"
 )
@@ -60,16 +61,16 @@ type member struct {
 	try      int     // of a retry: 2 and up
 	parent   *member
 	children int
+	process  uint32 // at the client's end; 0 unknown
 
-	ended // once it has
-	chain [2]chain
-	next  *member // among those remembered
+	*ended // once it has
+	chain  [2]chain
+	next   *member // among those remembered
 }
 
 // ended is what is remembered of a lookup that has ended.
 type ended struct {
 	ref     Ref
-	process uint32 // at the client's end
 	reply   *Message
 	arrived uint64 // of reply; 0: none reached the client
 	last    uint64 // its last event
@@ -131,7 +132,7 @@ func (s *stories) end(l *lookupState, out *Lookup) {
 	}
 	l.member = nil
 	m.state, m.out = nil, out
-	m.ended = endedAs(l, out, m.process)
+	m.ended, m.process = endedAs(l, out), cmp.Or(out.PID, m.process)
 	s.questions.remove(m)
 	s.remember(m)
 	if m.story == nil {

@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"cmp"
 	"hash/maphash"
 	"net/netip"
 	"strings"
@@ -44,8 +43,8 @@ func askedBy(l *lookupState) asked {
 	}
 }
 
-func endedAs(l *lookupState, out *Lookup, process uint32) ended {
-	e := ended{ref: out.Ref(), process: cmp.Or(out.PID, process), last: out.End}
+func endedAs(l *lookupState, out *Lookup) *ended {
+	e := &ended{ref: out.Ref(), last: out.End}
 	if l.reached {
 		e.reply, e.arrived = out.Reply, l.arrived
 	}

@@ -819,3 +819,46 @@ func checkOnce(t *testing.T, seed uint64, lookups []*Lookup) {
 		}
 	}
 }
+
+// BenchmarkStories measures a lookup's first event, as one of many of a client
+// that are open: each for a name of its own, or all for the same. Each evicts
+// another.
+func BenchmarkStories(b *testing.B) {
+	for _, open := range []int{1e3, 1e5} {
+		for name, same := range map[string]bool{"names": false, "name": true} {
+			b.Run(fmt.Sprintf("%s/open=%d", name, open), func(b *testing.B) {
+				s := newScene()
+				a := newAsker(s)
+				var events []*Event
+				for i := range 2 * open {
+					label := "n"
+					if !same {
+						label = fmt.Sprint("n", i)
+					}
+					a.addr, a.port = webPod.Addr(), uint16(i)
+					a.send(uint16(i>>16), label+".example.test.", typeA)
+					events = append(events, s.events...)
+					s.events = s.events[:0]
+				}
+				c := NewCorrelator(CorrelatorOptions{Timeout: 24 * time.Hour, MaxLookups: open}, func(*Lookup) {})
+				at, turns := 0, uint64(0)
+				add := func() {
+					e := *events[at]
+					e.Time += turns * (s.now - sceneStart)
+					e.Packet += turns << 32
+					c.Add(&e)
+					if at++; at == len(events) {
+						at, turns = 0, turns+1
+					}
+				}
+				for range open {
+					add()
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					add()
+				}
+			})
+		}
+	}
+}

@@ -224,6 +224,8 @@ func FuzzTextIsPrintable(f *testing.F) {
 			}
 		}
 		l.Legs[0].Hops[0].Name = "read"
+		l.Story = &tracer.Story{First: l.Ref(), Name: name, Lookups: 2, NXDomain: 1, NoData: 1}
+		l.Links = []tracer.Link{{Kind: tracer.LinkKind(comm), How: netns, Ref: l.Ref()}}
 		view := sampleContext()
 		view.NetNS = func(uint32) (string, string) { return netns, netns }
 		record := view.View(l)

@@ -97,7 +97,7 @@ func (l *Leg) title(attempts int) string {
 		return fmt.Sprintf("%s from %s about the %s", l.ICMP.Meaning, l.ICMP.From, about)
 	case l.Segment != "" && l.Segment != "data":
 		s = l.Segment
-	case attempts > 1:
+	case attempts > 1 && l.Segment == "": // of TCP, "again" tells
 		s += fmt.Sprintf(" %d", l.Attempt)
 	}
 	if l.Again {
