@@ -53,11 +53,12 @@ type StatsRecord struct {
 	Outcomes    map[string]uint64 `json:"outcomes"`
 	Lost        map[string]uint64 `json:"lost"` // events in the kernel, by what was full
 	Undecodable uint64            `json:"undecodable"`
-	Evicted     uint64            `json:"evicted"`    // lookups closed early
-	Cut         uint64            `json:"cut"`        // events beyond the bounds of one lookup
-	Late        uint64            `json:"late"`       // events too far out of order
-	Stragglers  uint64            `json:"stragglers"` // events of lookups that had ended
-	Unwritten   uint64            `json:"unwritten"`  // records that the output was too slow for
+	Evicted     uint64            `json:"evicted"`           // lookups closed early
+	Cut         uint64            `json:"cut"`               // events beyond the bounds of one lookup
+	Late        uint64            `json:"late"`              // events too far out of order
+	Stragglers  uint64            `json:"stragglers"`        // events of lookups that had ended
+	Unasked     uint64            `json:"unasked,omitempty"` // TCP connections that carried no question
+	Unwritten   uint64            `json:"unwritten"`         // records that the output was too slow for
 	Rules       *RuleStats        `json:"rules,omitempty"`
 }
 
@@ -94,7 +95,7 @@ func Stats(node string, at time.Time, s *tracer.Stats, outcomes map[string]uint6
 	record := StatsRecord{
 		Type: "stats", Schema: SchemaVersion, Node: node, Time: at.UTC(), Events: s.Events, Lookups: s.Lookups,
 		Outcomes: outcomes, Lost: lost, Undecodable: s.Undecodable, Evicted: s.Evicted, Cut: s.Cut,
-		Late: s.Late, Stragglers: s.Stragglers, Unwritten: unwritten,
+		Late: s.Late, Stragglers: s.Stragglers, Unasked: s.Unasked, Unwritten: unwritten,
 	}
 	if s.Rules != nil {
 		rules := RuleStats(*s.Rules)

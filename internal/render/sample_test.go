@@ -245,7 +245,7 @@ func export() []any {
 		records = append(records, EventRecord{Type: "event", Schema: SchemaVersion, Node: view.Node, Event: e, NetNSName: name})
 	}
 	stats := tracer.Stats{
-		Counters:    tracer.Counters{Events: 60, Lookups: 6, Evicted: 1, Cut: 2, Late: 3, Stragglers: 4},
+		Counters:    tracer.Counters{Events: 60, Lookups: 6, Evicted: 1, Cut: 2, Late: 3, Stragglers: 4, Unasked: 6},
 		Undecodable: 5, Lost: map[string]uint64{"ring_full": 7, "packet_map": 0},
 	}
 	outcomes := map[string]uint64{}
