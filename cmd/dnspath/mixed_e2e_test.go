@@ -32,6 +32,8 @@ func TestMixed(t *testing.T) {
 	res, err := lab.ObserveMixed(t.Context(), l, lab.MixedRun{
 		Lookups: lab.MixedOptions{Count: lab.Share(2000), Rate: lab.Share(400), TCP: 0.2, Seed: 1},
 		Bin:     bin, ToolTimeout: lab.Patience(2 * time.Second),
+		// room for half of all events: on a busy machine the tool may lag behind the lookups
+		Args: []string{"--ring-size", "64M"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +47,8 @@ func TestMixed(t *testing.T) {
 	if v.Unmade > 0 {
 		t.Errorf("%d lookups were not made as planned", v.Unmade)
 	}
-	// A machine that is too busy costs events: what they belonged to is then
-	// missing, or says that it is incomplete, and still nothing is wrong.
-	lossless := v.Losses.Total() == 0
-	if v.Split+v.Merged+v.Wrong+v.Foreign > 0 || lossless && !v.Good() {
-		t.Errorf("of %d lookups %d were missed, %d split, %d merged, %d wrong, %d foreign, %d incomplete; want none",
-			v.Lookups, v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete)
+	if !v.Good() {
+		t.Errorf("of %d lookups %d were missed, %d split, %d merged, %d wrong, %d foreign, %d incomplete, and %d losses; want none",
+			v.Lookups, v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses.Total())
 	}
 }

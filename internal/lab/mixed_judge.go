@@ -50,7 +50,7 @@ type mixedEnd struct {
 type mixedLeg struct {
 	Direction string          `json:"direction"`
 	Segment   string          `json:"segment"`
-	Error     json.RawMessage `json:"error"`
+	ICMP      json.RawMessage `json:"icmp"`
 	Hops      []struct {
 		Src string `json:"src"`
 		Dst string `json:"dst"`
@@ -272,7 +272,7 @@ func (j *mixedJudge) merged(l *MixedLookup, r *mixedRecord) string {
 	queries, replies := 0, 0
 	for _, leg := range r.Legs {
 		switch {
-		case l.Transport == "tcp" || leg.Error != nil: // a leg is a segment, or an ICMP error
+		case l.Transport == "tcp" || leg.ICMP != nil: // a leg is a segment, or an ICMP error
 		case leg.Direction == "query":
 			queries++
 		default:

@@ -62,8 +62,8 @@ func (r *mixedRecord) String() string {
 		if leg.Segment != "" {
 			s += " " + leg.Segment
 		}
-		if leg.Error != nil {
-			s += " error"
+		if leg.ICMP != nil {
+			s += " icmp"
 		}
 		legs = append(legs, s)
 	}

@@ -93,6 +93,7 @@ func TestJudgeMixed(t *testing.T) {
 	unasked.ID = 0
 	nameless := toldOf(unasked, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, unasked.Name, "", `"A"`, `""`, `"direction"`, `"segment":"SYN","direction"`)
 	oneLeg := `,{"direction":"reply","hops":[{"src":"10.96.0.10:53","dst":"10.244.1.10:10000"}]}`
+	oneReply := fmt.Sprintf(`{"direction":"reply","hops":[{"src":%q,"dst":%q}]}`, refused.Server, refused.Client)
 	const lossless = `"lost":{"ring_full":0}`
 	cases := []struct {
 		name    string
@@ -122,6 +123,7 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "a drop told as lost", log: []*MixedLookup{dropped}, records: []string{toldOf(dropped, `"answered"`, `"lost"`, `"rcode":"timeout"`, `"x":1`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "not answered as planned", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"answered"`, `"lost"`, `"rcode":"timeout"`, `"x":1`)}},
 		{name: "not answered as planned, and told so", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"timeout"`, `"NOERROR"`)}, want: MixedVerdict{Wrong: 1}},
+		{name: "an ICMP error on its way", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, oneReply, oneReply+`,{"direction":"reply","icmp":{"type":3},"hops":[]}`)}},
 		{name: "refused", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`)}},
 		{name: "a connection refused", log: []*MixedLookup{unasked}, records: []string{nameless}},
 		{name: "a connection missed", log: []*MixedLookup{unasked}, want: MixedVerdict{Missed: 1}},
