@@ -284,72 +284,12 @@ func (j *mixedJudge) merged(l *MixedLookup, r *mixedRecord) string {
 		answers-- // the server is silent at first
 	}
 	switch {
-	case r.Attempts > max(l.Transmissions, 1)+l.Resent || queries > l.Transmissions:
+	case r.Attempts > l.attempts() || queries > l.Transmissions:
 		return "too many queries"
 	case replies > answers:
 		return "too many replies"
 	}
 	return ""
-}
-
-// wrong says what of a record is not as it was, if anything.
-func wrong(l *MixedLookup, r *mixedRecord) string {
-	outcomes, rcode := l.outcomes()
-	server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
-	switch {
-	case !slices.Contains(outcomes, r.Outcome):
-		return "outcome"
-	case r.Rcode != rcode && (rcode != "" || l.Plan != planDropReply):
-		return "rcode"
-	case server != l.Server:
-		return "server"
-	case l.Unasked: // there was no query to have an ID
-		return ""
-	case r.DNSID != l.ID:
-		return "ID"
-	case r.Attempts < l.Transmissions: // too many are another lookup's
-		return "attempts"
-	case r.Time.Before(l.Sent.Add(-mixedSlack)):
-		return "time"
-	case rcode != "" && r.Time.Add(time.Duration(r.LatencyNS)).After(l.Ended.Add(mixedSlack)):
-		return "latency"
-	}
-	return ""
-}
-
-// outcomes returns which outcomes are right, and the rcode. What came counts; where
-// nothing came, the plan says why. A lookup that was planned to be answered and was
-// not, ended in a way that nobody knows better.
-func (l *MixedLookup) outcomes() (outcomes []string, rcode string) {
-	switch l.Came {
-	case cameRefused, cameClosed, cameReset:
-		return []string{"rejected"}, ""
-	case cameTimeout:
-	default:
-		return []string{"answered"}, l.Came
-	}
-	switch l.Plan {
-	case planSilent:
-		return []string{"lost"}, ""
-	case planDropQuery, planDropReply:
-		return []string{"dropped"}, ""
-	}
-	return []string{"lost", "dropped"}, ""
-}
-
-// asPlanned reports whether a lookup ended as was planned.
-func (l *MixedLookup) asPlanned() bool {
-	switch l.Plan {
-	case planSilent, planDropQuery, planDropReply:
-		return l.Came == cameTimeout
-	case planReject:
-		return l.Came == cameRefused
-	case planClose:
-		return l.Came == cameClosed
-	case planReset:
-		return l.Came == cameReset
-	}
-	return l.Came == l.Plan
 }
 
 // figures counts the mix, as it was made and not as it was planned.

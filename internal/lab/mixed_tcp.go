@@ -16,11 +16,7 @@ import (
 
 // tcp sees a connection from its start to its end.
 func (m *mixer) tcp(f *mixedFlow) {
-	begin := time.Now()
 	conn, err := m.dialTCP(f)
-	for _, q := range f.rounds[0] {
-		q.log.Sent = begin // the connection is made for them
-	}
 	if err != nil {
 		f.noConnection(err)
 		return
@@ -47,7 +43,17 @@ func (m *mixer) tcp(f *mixedFlow) {
 // dialTCP connects. The time for that is below a second, after which the SYN
 // would be sent again.
 func (m *mixer) dialTCP(f *mixedFlow) (conn net.Conn, err error) {
-	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(f.local), Timeout: 700 * time.Millisecond}
+	dialer := net.Dialer{
+		LocalAddr: net.TCPAddrFromAddrPort(f.local), Timeout: 700 * time.Millisecond,
+		// called just before the SYN is sent; not at all where the time is up by then
+		Control: func(string, string, syscall.RawConn) error {
+			now := time.Now()
+			for _, q := range f.rounds[0] {
+				q.log.Sent = now // the connection is made for them
+			}
+			return nil
+		},
+	}
 	doErr := m.lab.NS(f.ns).Do(func() error {
 		// With one literal address the dialer stays on this goroutine.
 		conn, err = dialer.DialContext(m.ctx, "tcp", f.server.String())
@@ -77,17 +83,21 @@ func (f *mixedFlow) countResent(conn net.Conn) {
 	}
 }
 
-// noConnection logs how a connection failed.
+// noConnection logs how a connection failed: as one lookup, since the others that
+// it was for were never asked.
 func (f *mixedFlow) noConnection(err error) {
+	first := f.rounds[0][0]
+	for _, q := range f.rounds[0][1:] {
+		q.log.Sent = time.Time{}
+	}
+	first.log.Unasked = true
 	var timeout net.Error
-	for _, q := range f.rounds[0] {
-		q.log.Unasked = true
-		switch {
-		case errors.Is(err, syscall.ECONNREFUSED):
-			q.end(cameRefused)
-		case errors.As(err, &timeout) && timeout.Timeout():
-			q.end(cameTimeout)
-		}
+	switch {
+	case first.log.Sent.IsZero():
+	case errors.Is(err, syscall.ECONNREFUSED):
+		first.end(cameRefused)
+	case errors.As(err, &timeout) && timeout.Timeout():
+		first.end(cameTimeout)
 	}
 	f.fail(err) // for what has not ended
 }

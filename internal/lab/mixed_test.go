@@ -82,7 +82,7 @@ func TestJudgeMixed(t *testing.T) {
 	lookup := func(n int, plan, came string) *MixedLookup {
 		return &MixedLookup{
 			N: n, Transport: "udp", Client: netip.AddrPortFrom(ipv4.host(0, 10), uint16(10000+n)), Server: Service(), ID: 7,
-			Name: fmt.Sprintf("n%d.%s", n, mixedZone), Type: "A", Plan: plan, Transmissions: 1, Came: came, Sent: at, Ended: at.Add(time.Millisecond),
+			Name: fmt.Sprintf("n%d.%s", n, mixedZone), Type: "A", Plan: plan, Transmissions: 1, Came: came, Sent: at, Ended: at.Add(200 * time.Millisecond),
 		}
 	}
 	a, b := lookup(0, "NOERROR", "NOERROR"), lookup(1, "NOERROR", "NOERROR")
@@ -113,7 +113,7 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "another outcome", log: []*MixedLookup{a}, records: []string{toldOf(a, `"answered"`, `"lost"`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "another ID", log: []*MixedLookup{a}, records: []string{toldOf(a, `"dns_id":7`, `"dns_id":8`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "another server", log: []*MixedLookup{a}, records: []string{toldOf(a, `"addr":"10.96.0.10"`, `"addr":"10.244.2.53"`)}, want: MixedVerdict{Wrong: 1}},
-		{name: "later than it ended", log: []*MixedLookup{a}, records: []string{toldOf(a, `"latency_ns":1000`, `"latency_ns":100000000`)}, want: MixedVerdict{Wrong: 1}},
+		{name: "later than it ended", log: []*MixedLookup{a}, records: []string{toldOf(a, `"latency_ns":1000`, `"latency_ns":300000000`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "of nobody", log: []*MixedLookup{a}, records: []string{toldOf(a), toldOf(b, b.Name, "other.test.")}, want: MixedVerdict{Foreign: 1}},
 		{name: "incomplete", log: []*MixedLookup{a}, records: []string{toldOf(a, `"incomplete":false`, `"incomplete":true`)}, want: MixedVerdict{Incomplete: 1}},
 		{name: "losses alone", log: []*MixedLookup{a}, records: []string{toldOf(a)}, stats: `"lost":{"ring_full":3}`, want: MixedVerdict{Losses: MixedLosses{Lost: map[string]uint64{"ring_full": 3}}}},
@@ -122,7 +122,9 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "a drop", log: []*MixedLookup{dropped}, records: []string{toldOf(dropped, `"answered"`, `"dropped"`, `"rcode":"timeout"`, `"x":1`)}},
 		{name: "a drop told as lost", log: []*MixedLookup{dropped}, records: []string{toldOf(dropped, `"answered"`, `"lost"`, `"rcode":"timeout"`, `"x":1`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "not answered as planned", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"answered"`, `"lost"`, `"rcode":"timeout"`, `"x":1`)}},
-		{name: "not answered as planned, and told so", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"timeout"`, `"NOERROR"`)}, want: MixedVerdict{Wrong: 1}},
+		{name: "answered too late for its client", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"timeout"`, `"NOERROR"`, `"latency_ns":1000`, `"latency_ns":199000000`)}},
+		{name: "a connection tried twice", log: []*MixedLookup{unasked}, records: []string{strings.Replace(nameless, `"attempts":0`, `"attempts":2`, 1)}, want: MixedVerdict{Merged: 1}},
+		{name: "not answered, and told as answered in time", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"timeout"`, `"NOERROR"`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "an ICMP error on its way", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, oneReply, oneReply+`,{"direction":"reply","icmp":{"type":3},"hops":[]}`)}},
 		{name: "refused", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`)}},
 		{name: "a connection refused", log: []*MixedLookup{unasked}, records: []string{nameless}},

@@ -1,0 +1,82 @@
+package lab
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// wrong says what of a record is not as it was, if anything.
+func wrong(l *MixedLookup, r *mixedRecord) string {
+	outcomes, rcode := l.outcomes()
+	server := netip.AddrPortFrom(r.Server.Addr, r.Server.Port)
+	end := r.Time.Add(time.Duration(r.LatencyNS))
+	tooLate := r.Outcome == "answered" && l.Came == cameTimeout && !l.asPlanned() && end.After(l.Ended.Add(-mixedSlack))
+	switch {
+	case !slices.Contains(outcomes, r.Outcome) && !tooLate:
+		return "outcome"
+	case r.Rcode != rcode && rcode != "", r.Rcode != "" && l.Plan == planSilent:
+		return "rcode"
+	case server != l.Server:
+		return "server"
+	case l.Unasked: // there was no query to have an ID
+		return ""
+	case r.DNSID != l.ID:
+		return "ID"
+	case r.Attempts < l.Transmissions: // too many are another lookup's
+		return "attempts"
+	case r.Time.Before(l.Sent.Add(-mixedSlack)):
+		return "time"
+	case rcode != "" && end.After(l.Ended.Add(mixedSlack)):
+		return "latency"
+	}
+	return ""
+}
+
+// attempts returns the most attempts that a record may tell of. The kernel
+// repeats segments of itself; a SYN after one second, three, seven, and so on.
+func (l *MixedLookup) attempts() int {
+	if !l.Unasked {
+		return l.Transmissions + l.Resent
+	}
+	n := 1
+	for at := time.Second; l.Ended.Sub(l.Sent) > at-mixedSlack; at = 2*at + time.Second {
+		n++
+	}
+	return n
+}
+
+// outcomes returns which outcomes are right, and the rcode. What came counts; where
+// nothing came, the plan says why. A lookup that was planned to be answered and was
+// not, ended in a way that nobody knows better.
+func (l *MixedLookup) outcomes() (outcomes []string, rcode string) {
+	switch l.Came {
+	case cameRefused, cameClosed, cameReset:
+		return []string{"rejected"}, ""
+	case cameTimeout:
+	default:
+		return []string{"answered"}, l.Came
+	}
+	switch l.Plan {
+	case planSilent:
+		return []string{"lost"}, ""
+	case planDropQuery, planDropReply:
+		return []string{"dropped"}, ""
+	}
+	return []string{"lost", "dropped"}, ""
+}
+
+// asPlanned reports whether a lookup ended as was planned.
+func (l *MixedLookup) asPlanned() bool {
+	switch l.Plan {
+	case planSilent, planDropQuery, planDropReply:
+		return l.Came == cameTimeout
+	case planReject:
+		return l.Came == cameRefused
+	case planClose:
+		return l.Came == cameClosed
+	case planReset:
+		return l.Came == cameReset
+	}
+	return l.Came == l.Plan
+}
