@@ -4,6 +4,7 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,29 @@ func (x export) one(t *testing.T, netns, name string) *render.Record {
 		t.Fatalf("%d lookups for %s from %s, want 1", len(found), name, netns)
 	}
 	return found[0]
+}
+
+// checkTied checks that two lookups of one story say of each other what they are.
+func checkTied(t *testing.T, r *render.Record, kind string, other *render.Record, back string) {
+	t.Helper()
+	has := func(r *render.Record, kind string, other *render.Record) bool {
+		return slices.ContainsFunc(r.Links, func(l render.Link) bool { return l.Kind == kind && l.ID == other.ID })
+	}
+	if !has(r, kind, other) || !has(other, back, r) {
+		t.Errorf("%s %s from %s has links %+v, %s %s from %s has %+v; want %s and %s",
+			r.QType, r.Name, r.Client.NetNSName, r.Links, other.QType, other.Name, other.Client.NetNSName, other.Links, kind, back)
+	}
+	if r.Story == "" || r.Story != other.Story {
+		t.Errorf("%s %s is in story %q, %s %s in %q", r.QType, r.Name, r.Story, other.QType, other.Name, other.Story)
+	}
+}
+
+// checkAlone checks that a lookup is tied to no other.
+func checkAlone(t *testing.T, r *render.Record) {
+	t.Helper()
+	if r.Story != "" || len(r.Links) > 0 {
+		t.Errorf("%s %s from %s is in story %q, with links %+v", r.QType, r.Name, r.Client.NetNSName, r.Story, r.Links)
+	}
 }
 
 // dig looks a name up with dig and fails the test if it has no address.
@@ -79,8 +103,11 @@ func TestForwarders(t *testing.T) {
 			if len(asked) != 2 || len(x.lookups) != 4 {
 				t.Fatalf("%d lookups, %d of the client's for www; want 4 and 2", len(x.lookups), len(asked))
 			}
-			caused := x.one(t, lab.DNSA, "www.example.test.")
-			for _, r := range append(asked, caused, x.one(t, lab.Client, "web.default.svc.cluster.test.")) {
+			caused, known := x.one(t, lab.DNSA, "www.example.test."), x.one(t, lab.Client, "web.default.svc.cluster.test.")
+			checkTied(t, caused, "parent", asked[0], "child")
+			checkAlone(t, asked[1])
+			checkAlone(t, known)
+			for _, r := range append(asked, caused, known) {
 				checkVerdict(t, r, "answered")
 				if diff := cmp.Diff([]string{lab.Answer().String()}, r.Answers); diff != "" {
 					t.Errorf("answers of %s (-want +got):\n%s", r.Client, diff)
@@ -111,6 +138,7 @@ func TestNodeLocalCache(t *testing.T) {
 	r, caused := x.one(t, lab.Client, "www.example.test."), x.one(t, lab.NodeA, "www.example.test.")
 	checkVerdict(t, r, "answered")
 	checkVerdict(t, caused, "answered")
+	checkTied(t, caused, "parent", r, "child")
 	checkRewrites(t, r, nil, nil)
 	if r.Server.String() != "169.254.20.10:53" || r.Backend != nil {
 		t.Errorf("server %v, backend %v", r.Server, r.Backend)
@@ -159,6 +187,7 @@ func TestResolvers(t *testing.T) {
 		}
 		return found
 	}
+	var before []*render.Record
 	for i, name := range names {
 		rcode := "NXDOMAIN"
 		if i == len(names)-1 {
@@ -169,8 +198,22 @@ func TestResolvers(t *testing.T) {
 			t.Errorf("%s: %s from %s, %s from %s; want %s from one socket", name,
 				found[0].Rcode, found[0].Client, found[1].Rcode, found[1].Client, rcode)
 		}
+		checkTied(t, found[0], "sibling", found[1], "sibling")
+		if i > 0 {
+			checkTied(t, found[0], "search-of", before[0], "search-next")
+		}
+		before = found
 	}
-	if found := pair("go.example.test."); found[0].Client.Port == found[1].Client.Port {
+	for _, caused := range x.by(lab.DNSB, "www.example.test.") {
+		i := slices.IndexFunc(before, func(r *render.Record) bool { return r.QType == caused.QType })
+		checkTied(t, caused, "parent", before[i], "child")
+	}
+	found := pair("go.example.test.")
+	if found[0].Client.Port == found[1].Client.Port {
 		t.Errorf("Go asked both from %s", found[0].Client)
+	}
+	checkTied(t, found[0], "sibling", found[1], "sibling")
+	if found[0].Story == before[0].Story {
+		t.Errorf("two programs' lookups are one story")
 	}
 }

@@ -259,6 +259,7 @@ func TestTCPUpstream(t *testing.T) {
 		if r.Transport != transport || caused.Transport != "tcp" || caused.Server.String() != "10.96.0.10:53" {
 			t.Errorf("%s: over %s, then over %s to %s; want %s, then tcp to 10.96.0.10:53", name, r.Transport, caused.Transport, caused.Server, transport)
 		}
+		checkTied(t, caused, "parent", r, "child")
 		if slices.Contains(segments(caused), "query SYN") {
 			t.Errorf("%s: %q, but the connection was there before", name, segments(caused))
 		}
@@ -298,6 +299,7 @@ func TestTruncated(t *testing.T) {
 	}
 	checkVerdict(t, udp, "answered")
 	checkVerdict(t, tcp, "answered")
+	checkTied(t, tcp, "truncation-of", udp, "over-tcp")
 	if !udp.Truncated || tcp.Truncated {
 		t.Errorf("truncated: udp %v, tcp %v; want true, false", udp.Truncated, tcp.Truncated)
 	}
