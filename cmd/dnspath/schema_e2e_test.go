@@ -25,10 +25,9 @@ func TestExportSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
-	tools := []*lab.Observer{
-		observe(t, append(labOnly(l), "--events", "--tc")...),
-		observe(t, "--netns", lab.NodeA, "--events"),
-		observe(t, "--passive"),
+	tools := []*lab.Observer{observe(t, append(labOnly(l), "--events", "--tc")...)}
+	if lab.Slowness() == 1 || os.Getenv("DNSPATH_ALL") != "" { // records of these are the same on every kernel
+		tools = append(tools, observe(t, "--netns", lab.NodeA, "--events"), observe(t, "--passive"))
 	}
 	ask(t, l.Client, lab.Service(), "schema.example.test.", nil)
 	ask(t, l.Client, lab.Service6(), "schema6.example.test.", nil)

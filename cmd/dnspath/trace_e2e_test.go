@@ -207,6 +207,9 @@ var (
 func TestServiceRemote(t *testing.T) {
 	for _, mode := range []lab.ServiceMode{lab.ServiceIPTables, lab.ServiceNFTables} {
 		t.Run(string(mode), func(t *testing.T) {
+			if mode == lab.ServiceNFTables {
+				sameEverywhere(t, "TestBackend goes the same way")
+			}
 			l := raise(t, lab.Config{Service: mode, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 			o := observe(t)
 			res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
