@@ -74,6 +74,7 @@ func (o *output) start(release string) error {
 	o.put(render.Start{
 		Type: "start", Schema: render.SchemaVersion, Tool: "dnspath", Version: version, Kernel: release, Node: o.node,
 		Time: now.UTC(), ClockOffsetNS: o.tracer.Wall(0).UnixNano(), Probes: render.Probes(o.tracer.Probes()),
+		Selection: o.flags.selection,
 	})
 	return nil
 }

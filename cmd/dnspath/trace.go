@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/internal/kernel"
@@ -30,6 +32,7 @@ Examples:
   dnspath --netns node-a --netns pod-1      only what happens in these namespaces
   dnspath --port 53 --port 1053             DNS on other ports too
   dnspath -o json --events > trace.json     everything, for later
+  dnspath -o json --node worker-1 > b.json  one node's part, for dnspath analyze
 `
 
 // traceFlags are the flags of trace.
@@ -48,6 +51,8 @@ type traceFlags struct {
 	events    bool
 	rules     string
 	allLegs   bool
+	node      string
+	selection []string // the flags given that leave lookups out
 }
 
 func parseTrace(e *env, args []string) (*traceFlags, error) {
@@ -66,6 +71,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.BoolVar(&f.events, "events", false, "with -o json: write every single observation too")
 	fs.StringVar(&f.rules, "rules", rulesInferred, "name the rule that rewrote or dropped a packet, by `mode`: inferred, from the rules as they were then; exact, as nftables tells, by a table of its own in each namespace; or off")
 	fs.BoolVar(&f.allLegs, "all-legs", false, "show each segment of TCP, those too that open and close a connection as they should")
+	fs.StringVar(&f.node, "node", "", "`name` of this node in exports (default: the host's name)")
 	f.observe.register(fs)
 	if err := parse(fs, args); err != nil {
 		return nil, err
@@ -73,6 +79,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	if err := checkOutput(f.output); err != nil {
 		return nil, err
 	}
+	f.selection = selection(fs)
 	errs := []error{positive("timeout", f.timeout), positive("max-lookups", f.open), f.checkRules()}
 	if fs.Changed("duration") {
 		errs = append(errs, positive("duration", f.duration))
@@ -89,6 +96,18 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 		}
 	}
 	return f, nil
+}
+
+// selection returns the flags given that leave lookups out of an export. A
+// reader must know: what is not in the file may have been seen all the same.
+func selection(fs *pflag.FlagSet) []string {
+	given := []string{}
+	for _, name := range []string{"name", "type", "client", "server", "netns", "port", "count"} {
+		if f := fs.Lookup(name); f.Changed {
+			given = append(given, fmt.Sprintf("--%s %s", name, strings.Trim(f.Value.String(), "[]")))
+		}
+	}
+	return given
 }
 
 // filter makes the filter that the flags describe.
@@ -126,6 +145,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	node = cmp.Or(f.node, node)
 	t, err := tracer.Open(opts)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type Start struct {
 	Time          time.Time     `json:"time"`
 	ClockOffsetNS int64         `json:"clock_offset_ns"` // from CLOCK_MONOTONIC, which events bear, to the wall clock
 	Probes        []ProbeRecord `json:"probes"`
+	Selection     []string      `json:"selection,omitzero"` // the flags that leave lookups out: empty if none does, nil unknown
 }
 
 // ProbeRecord is a row of the table of hops.
@@ -69,6 +70,26 @@ type RuleStats struct {
 	Undecodable uint64 `json:"undecodable"`
 	Unlisted    uint64 `json:"unlisted"` // rules whose text could not be asked for
 	Namespaces  int    `json:"namespaces"`
+}
+
+// Analysis is the last record that dnspath analyze writes.
+type Analysis struct {
+	Type     string            `json:"type"` // "analysis"
+	Schema   int               `json:"schema"`
+	Nodes    []AnalyzedNode    `json:"nodes"` // times are by the clock of the first
+	Records  uint64            `json:"records"`
+	Lookups  uint64            `json:"lookups"` // after joining, those too that no filter let through
+	Joined   uint64            `json:"joined"`
+	Outcomes map[string]uint64 `json:"outcomes"` // of those shown
+	Warnings []string          `json:"warnings,omitempty"`
+}
+
+// AnalyzedNode is a node whose exports were read.
+type AnalyzedNode struct {
+	Node     string  `json:"node"`
+	Records  uint64  `json:"records"`
+	OffsetNS *int64  `json:"offset_ns,omitempty"` // its clock, less that of the first node; nil unknown
+	ErrorNS  *uint64 `json:"error_ns,omitempty"`
 }
 
 // Probes makes records of the table of hops.

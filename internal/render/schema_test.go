@@ -123,7 +123,7 @@ func TestSchemaFields(t *testing.T) {
 	if err := json.Unmarshal(file, &s); err != nil {
 		t.Fatal(err)
 	}
-	for name, record := range map[string]any{"start": Start{}, "lookup": Record{}, "event": EventRecord{}, "stats": StatsRecord{}} {
+	for name, record := range map[string]any{"start": Start{}, "lookup": Record{}, "event": EventRecord{}, "stats": StatsRecord{}, "analysis": Analysis{}} {
 		t.Run(name, func(t *testing.T) { s.compare(t, name, s.Defs[name], reflect.TypeOf(record)) })
 	}
 }

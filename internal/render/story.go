@@ -45,7 +45,7 @@ func (r *Record) parent() string {
 // enter writes the headline of a story before its first lookup, and returns how
 // deep in it a lookup lies: what another one caused lies below that.
 func (t *Text) enter(b *bytes.Buffer, r *Record) (depth int) {
-	if r.Story == "" {
+	if r.story == nil { // it is alone, or was read from a file, which does not have all of the story
 		t.story = ""
 		return 0
 	}
@@ -82,6 +82,9 @@ func (t *Text) storyText(st *tracer.Story) string {
 func (t *Text) linksText(b *bytes.Buffer, r *Record) {
 	for _, link := range r.Links {
 		s := ""
+		if !link.other.Client.IsValid() { // read from a file, and not found there
+			continue
+		}
 		switch tracer.LinkKind(link.Kind) {
 		case tracer.LinkParent:
 			s = fmt.Sprintf("caused by the lookup of %s, ID %d", link.other.Client, link.other.DNSID)

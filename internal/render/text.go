@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/dnspath/dnspath/tracer"
 )
 
 // Text writes records for people. It is not safe for concurrent use: it knows
@@ -136,7 +137,7 @@ func (e Endpoint) String() string {
 // row is a line of a leg: a hop, or several hooks that changed nothing.
 type row struct {
 	at     uint64
-	sign   string // of the time since the row before: + after, ≤ after at most
+	sign   string // of the time since the row before: + after, ≤ after at most; "" unknown
 	where  string // namespace
 	place  string // device or hook
 	what   string
@@ -164,6 +165,9 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 	}
 	for _, row := range rows {
 		delta := row.sign + duration(row.at-min(last, row.at))
+		if row.sign == "" {
+			delta = "?"
+		}
 		last = row.at
 		fmt.Fprintf(b, "  %s  %s  %s  %s", t.paint(dim, pad(delta, -9)), pad(row.where, where), pad(row.place, place),
 			t.paint(row.color, row.what))
@@ -229,10 +233,10 @@ func join(list, item string) string {
 }
 
 func rowOf(h *Hop) row {
-	r := row{at: h.TNS, sign: "+", where: printable(h.NetNSName), place: printable(h.Dev), what: h.Hop, rules: rulesText(h)}
-	if r.where == "" {
-		r.where = "netns:" + strconv.FormatUint(uint64(h.NetNS), 10)
+	if h.Wire != nil {
+		return wireRow(h)
 	}
+	r := row{at: h.TNS, sign: "+", where: where(h), place: printable(h.Dev), what: h.Hop, rules: rulesText(h)}
 	var details []string
 	switch {
 	case h.Drop != nil:
@@ -292,7 +296,8 @@ func rowOf(h *Hop) row {
 }
 
 func dropText(d *Drop) string {
-	s := printable(d.what)
+	what := tracer.Drop{Reason: d.Reason, Function: d.Function, Meaning: d.Meaning, Hook: tracer.Hook(d.Hook)}
+	s := printable(what.String())
 	switch {
 	case d.Confirm:
 		s += ", past the rules of " + d.Hook + ": at conntrack's confirmation"

@@ -50,6 +50,7 @@ type Record struct {
 	Why        []string   `json:"incomplete_why,omitempty"`
 	Story      string     `json:"story,omitempty"` // the same for lookups that belong together
 	Links      []Link     `json:"links,omitempty"` // to other lookups
+	Nodes      []string   `json:"nodes,omitempty"` // of a lookup of several exports: those that saw it, the client's first
 
 	story *tracer.Story
 }
@@ -100,6 +101,17 @@ type Hop struct {
 	PID       uint32   `json:"pid,omitempty"`
 	Inferred  bool     `json:"inferred,omitempty"` // concluded from what was seen; it happened no later than t_ns
 	Queued    bool     `json:"queued,omitempty"`   // handed to the device, not seen to reach its driver
+	Node      string   `json:"node,omitempty"`     // in records that have nodes
+	Wire      *Wire    `json:"wire,omitempty"`     // of the hop from one node to the next
+}
+
+// Wire is the way between two nodes, of which nobody saw more than its ends.
+type Wire struct {
+	From      string  `json:"from"`
+	To        string  `json:"to"`
+	LatencyNS *uint64 `json:"latency_ns,omitempty"` // as are the others: absent where the clocks' offset is unknown
+	ErrorNS   *uint64 `json:"error_ns,omitempty"`   // latency is off by this much at most
+	OffsetNS  *int64  `json:"offset_ns,omitempty"`  // clock of To, less that of From
 }
 
 // Table is a table of iptables, or a base chain of nftables.
@@ -162,8 +174,6 @@ type Drop struct {
 	Confirm  bool   `json:"at_confirm,omitempty"` // past all rules of the hook: conntrack's confirmation refused it
 	Errno    int    `json:"errno,omitempty"`
 	By
-
-	what string // in a few words
 }
 
 // Rule is what one rule of nftables, or a chain's policy, did with the packet.
@@ -284,7 +294,7 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	if d := h.Drop; d != nil {
 		v.Drop = &Drop{
 			Reason: d.Reason, Function: d.Function, Meaning: d.Meaning, Inferred: d.Inferred,
-			Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, what: d.String(), By: by(d.By),
+			Hook: string(d.Hook), Confirm: d.Confirm, Errno: d.Errno, By: by(d.By),
 		}
 	}
 	for _, r := range h.Rules {
