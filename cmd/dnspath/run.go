@@ -14,6 +14,7 @@ import (
 
 // env is what the command uses of the process around it.
 type env struct {
+	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
 	getenv func(string) string
@@ -25,7 +26,11 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitLookup = 3
 )
+
+// errLookupFailed says that all went well but for a lookup.
+var errLookupFailed = errors.New("a lookup failed")
 
 // usageError is a fault in the command line.
 type usageError struct{ error }
@@ -42,6 +47,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"trace", "show DNS lookups live, hop by hop (the default)", runTrace},
+		{"analyze", "join what several nodes exported", runAnalyze},
 		{"probes", "show what this kernel lets us see, and how", runProbes},
 		{"version", "print the version", runVersion},
 	}
@@ -54,6 +60,8 @@ func run(ctx context.Context, e *env, args []string) int {
 	switch {
 	case err == nil, errors.Is(err, pflag.ErrHelp), errors.Is(err, syscall.EPIPE):
 		return exitOK
+	case errors.Is(err, errLookupFailed):
+		return exitLookup
 	case errors.As(err, &usage):
 		fmt.Fprintf(e.stderr, "dnspath: %s; see dnspath --help\n", oneLine(err))
 		return exitUsage
@@ -105,6 +113,7 @@ Examples:
   dnspath                                   all lookups of this node, live
   dnspath --name example.test --type AAAA   those for one domain and type
   dnspath -o json > trace.json              keep them for later
+  dnspath analyze a.json b.json             what two nodes saw, put together
   dnspath probes                            what can be seen here
 
 dnspath COMMAND --help tells more.
@@ -122,6 +131,15 @@ func flags(e *env, name, usage string) *pflag.FlagSet {
 
 // parse parses args; a flag that holds one value may be given once.
 func parse(fs *pflag.FlagSet, args []string) error {
+	files, err := parseWithFiles(fs, args)
+	if err == nil && len(files) > 0 {
+		return usagef("unexpected argument %q", files[0])
+	}
+	return err
+}
+
+// parseWithFiles is parse for a verb that takes arguments, and returns them.
+func parseWithFiles(fs *pflag.FlagSet, args []string) ([]string, error) {
 	given := map[string]bool{}
 	err := fs.ParseAll(args, func(f *pflag.Flag, value string) error {
 		_, many := f.Value.(pflag.SliceValue)
@@ -136,11 +154,9 @@ func parse(fs *pflag.FlagSet, args []string) error {
 	})
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
-		return err
+		return nil, err
 	case err != nil:
-		return usageError{err}
-	case fs.NArg() > 0:
-		return usagef("unexpected argument %q", fs.Arg(0))
+		return nil, usageError{err}
 	}
-	return nil
+	return fs.Args(), nil
 }

@@ -133,6 +133,12 @@ func TestUsageErrors(t *testing.T) {
 		{"probes --count 1", "--count"},
 		{"probes -o xml", `"xml"`},
 		{"probes --passive --tc", "--passive"},
+		{"analyze", "no file given"},
+		{"analyze --nonsense a.json", "--nonsense"},
+		{"analyze -o xml a.json", `"xml"`},
+		{"analyze --type NONSENSE a.json", `"NONSENSE"`},
+		{"analyze - -", "standard input is given twice"},
+		{"--node=", "--node"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			checkOneLine(t, runTool(t, bin, 0, strings.Fields(c.args)...), 2, c.says)
@@ -142,7 +148,7 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	sameEverywhere(t, "usage")
-	for _, args := range []string{"--help", "-h", "help", "trace --help", "trace -h", "probes --help", "version --help"} {
+	for _, args := range []string{"--help", "-h", "help", "trace --help", "trace -h", "probes --help", "version --help", "analyze --help"} {
 		r := runTool(t, bin, 0, strings.Fields(args)...)
 		if r.status != 0 || r.stderr != "" {
 			t.Errorf("%s: status %d, stderr %q; want 0 and none", args, r.status, r.stderr)
