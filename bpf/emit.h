@@ -8,21 +8,21 @@
 
 /*
  * wanted says what to copy of a packet: nothing if user space has it, unless its
- * payload was out of reach till now.
+ * payload was out of reach till now. Without branches where it can be: the verifier
+ * walks all of emit() again for each way to get to reserve().
  */
-static __always_inline void wanted(struct slice *want, const struct found *f, struct life *l,
+static __always_inline void wanted(struct slice *want, const struct found *f, const struct life *l,
 				   enum way way)
 {
 	__u32 linear = f->end < f->linear ? f->end : f->linear;
-	bool reach = have_pages() || have_dynptr(way);
+	__u32 reach = have_pages() || have_dynptr(way);
+	__u32 fresh = (l->seen != f->digest) | (reach & (l->whole == 0));
+	__u32 paged = f->end - linear;
 
-	want->linear = want->paged = 0;
-	if (l && l->seen == f->digest && (l->whole || !reach))
-		return;
-	want->linear = linear;
-	want->paged = reach && linear >= f->dns_off ? f->end - linear : 0;
-	if (want->paged > CAPTURE_LARGE)
-		want->paged = CAPTURE_LARGE;
+	if (paged > CAPTURE_LARGE)
+		paged = CAPTURE_LARGE;
+	want->linear = linear * fresh + zero;
+	want->paged = paged * (fresh & reach & (linear >= f->dns_off)) + zero;
 }
 
 /* set_payload notes whether the payload, or its beginning, was copied. */
@@ -35,8 +35,7 @@ static __always_inline void set_payload(struct event *e, const struct found *f, 
 		return;
 	if (!whole)
 		e->h.flags |= FLAG_NONLINEAR;
-	if (l)
-		l->whole = whole;
+	l->whole = whole;
 }
 
 /* emit writes the observation of the packet f in skb, at site s. */
@@ -55,7 +54,7 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	if (!e)
 		return;
 	e->h.time = s->time ? s->time : bpf_ktime_get_ns();
-	e->h.packet = l ? l->id : 0;
+	e->h.packet = l->id;
 	e->h.cpu = bpf_get_smp_processor_id();
 	e->h.probe = s->probe;
 	e->location = s->location;
@@ -73,11 +72,9 @@ static __noinline void emit(struct sk_buff *skb, const struct found *f, const st
 	set_process(&e->h, skb, s, l, f->proto);
 	if (s->flags & FN_ROUTE)
 		set_route(&e->route, skb);
-	if (l) {
-		l->seen = f->digest;
-		if (s->probe < PROBE_NF_ENTER)
-			l->sent = 1;
-	}
+	l->seen = f->digest;
+	if (s->probe < PROBE_NF_ENTER)
+		l->sent = 1;
 	if (arrives(s) && !f->frag_off && !(f->flags & FLAG_QUOTE))
 		arrive(e);
 	submit(e);
@@ -106,21 +103,22 @@ static __always_inline void observe(struct sk_buff *skb, const struct site *s, e
 
 	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
 
-	if (l && s->probe == PROBE_NF_ENTER) {
+	if (!l)
+		return;
+	if (s->probe == PROBE_NF_ENTER) {
 		l->hook = s->hook + 1;
 		l->hook_left = 0;
-	} else if (l && s->probe == PROBE_NF_LEAVE) {
+	} else if (s->probe == PROBE_NF_LEAVE) {
 		l->hook_left = 1;
 		if (l->seen == f.digest) /* as NF_ENTER reported it: nothing to add */
 			return;
-	} else if (l && s->probe < PROBE_NF_ENTER) {
+	} else if (s->probe < PROBE_NF_ENTER) {
 		l->hook = 0; /* a device: whatever hook it was in lies behind */
 	}
 	if (s->probe == PROBE_SKB_COPY_DATAGRAM_IOVEC) {
 		if (udp_read_by_function && f.proto == IPPROTO_UDP)
 			return;
-		if (l)
-			l->read = 1;
+		l->read = 1;
 	}
 	emit(skb, &f, s, l, way);
 }

@@ -116,8 +116,8 @@ enum event_flag {
 /* Ways an event or a part of it was lost; per-CPU counters in the map "lost". */
 enum loss {
 	LOSS_RING_FULL = 0, /* no room in the ring buffer */
-	LOSS_PACKET_MAP,    /* a packet could not be remembered: its identity restarts */
-	LOSS_RETURN,	    /* a function's return could not be told: its verdict is missing */
+	LOSS_PACKET_MAP, /* a packet could not be remembered: its identity restarts, or nothing is told of it */
+	LOSS_RETURN, /* a function's return could not be told: its verdict is missing */
 	LOSS_MAX,
 };
 

@@ -102,7 +102,7 @@ static __noinline void find_place(struct place *out, struct sk_buff *skb, const 
 	at.dev = dev;
 	at.netns = net ? BPF_CORE_READ(net, ns.inum) : 0;
 	at.flags = owner && owner == net ? FLAG_LOCAL : 0;
-	if (!at.netns && l)
+	if (!at.netns)
 		at.netns = l->netns;
 	bpf_probe_read_kernel(out, sizeof(*out), &at);
 }
@@ -117,13 +117,11 @@ static __always_inline void set_place(struct head *h, const struct place *at, st
 	if (dev) {
 		h->ifindex = BPF_CORE_READ(dev, ifindex);
 		BPF_CORE_READ_INTO(&h->dev, dev, name);
-	} else if (l && l->netns == at->netns) {
+	} else if (l->netns == at->netns) {
 		h->ifindex = l->ifindex;
 	}
-	if (l) {
-		l->netns = h->netns;
-		l->ifindex = h->ifindex;
-	}
+	l->netns = h->netns;
+	l->ifindex = h->ifindex;
 }
 
 /* set_hook tells the netfilter hook that a packet is in: as the probe knows, else the last that it entered. */
@@ -132,7 +130,7 @@ static __always_inline void set_hook(struct head *h, const struct site *s, const
 	if (s->in_hook) {
 		h->hook = s->hook;
 		h->flags |= FLAG_IN_HOOK;
-	} else if (l && l->hook) {
+	} else if (l->hook) {
 		h->hook = l->hook - 1;
 		h->flags |= FLAG_IN_HOOK | (l->hook_left ? FLAG_HOOK_LEFT : 0);
 	}
@@ -173,7 +171,7 @@ static __always_inline void set_process(struct head *h, struct sk_buff *skb, con
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 
-	if (s->probe == PROBE_NET_DEV_QUEUE && l && !l->sent && sk &&
+	if (s->probe == PROBE_NET_DEV_QUEUE && !l->sent && sk &&
 	    BPF_CORE_READ(task, nsproxy, net_ns, ns.inum) == h->netns &&
 	    (proto != IPPROTO_TCP || in_call(sk)))
 		set_caller(h);

@@ -41,13 +41,15 @@ static __noinline int called(const struct call *c)
 		skb = 0;
 	} else {
 		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
-		if (l && c->probe == PROBE_NF_HOOK_SLOW) {
+		if (!l)
+			return 0;
+		if (c->probe == PROBE_NF_HOOK_SLOW) {
 			l->hook = s.hook + 1;
 			l->hook_left = 0;
 		}
-		if (l && c->probe == PROBE_SKB_CONSUME_UDP)
+		if (c->probe == PROBE_SKB_CONSUME_UDP)
 			l->read = 1;
-		if (flags & FN_ENTRY && l && l->seen == f.digest)
+		if (flags & FN_ENTRY && l->seen == f.digest)
 			report(c, skb, &s, l);
 		else if (flags & FN_ENTRY)
 			emit(skb, &f, &s, l, WAY_NONE);
@@ -68,6 +70,8 @@ static __noinline bool retell(const struct frame *fr)
 	if (!find(&f, skb, L3_NETWORK_HEADER) || f.digest == fr->seen)
 		return false;
 	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
+	if (!l)
+		return false;
 	emit(skb, &f, &s, l, WAY_NONE);
 	return true;
 }

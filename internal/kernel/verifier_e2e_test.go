@@ -22,7 +22,7 @@ import (
 // maxProcessed is well under the verifier's limit of a million instructions
 // (BPF_COMPLEXITY_LIMIT_INSNS), so that a small change of ours or of a compiler
 // does not run into it.
-const maxProcessed = 100_000
+const maxProcessed = 150_000
 
 // costsFile holds the numbers of each kernel.
 const costsFile = "../../docs/verifier.md"
