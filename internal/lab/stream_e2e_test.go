@@ -82,7 +82,7 @@ func TestStream(t *testing.T) {
 			for _, label := range c.names {
 				opts.Names = append(opts.Names, label+"."+Zone)
 			}
-			if c.err == os.ErrDeadlineExceeded {
+			if errors.Is(c.err, os.ErrDeadlineExceeded) {
 				opts.Timeout = Patience(50 * time.Millisecond)
 			}
 			res, err := l.Client.Stream(t.Context(), opts)
