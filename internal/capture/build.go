@@ -89,6 +89,7 @@ func (j *Joined) record(group []int32) (*render.Record, error) {
 	w.chain()
 	w.judge()
 	w.merge()
+	w.relink()
 	w.assemble()
 	o := j.clocks.toRoot(base.l.node, base.l.start)
 	base.record.Time = base.record.Time.Add(-time.Duration(o.ns)).UTC()
@@ -214,7 +215,9 @@ func (w *whole) assemble() {
 		legs = append(legs, leg)
 	}
 	base.Legs = legs
-	base.Attempts = max(base.Attempts, queries)
+	if queries > base.Attempts {
+		base.Attempts, base.GapsNS = queries, nil
+	}
 	if len(w.c.nodes) < 2 {
 		return
 	}

@@ -150,27 +150,28 @@ func (c *clocks) pair(a, b int) *pairClock {
 	return c.pairs[key]
 }
 
-// round adds what a packet there and one back tell: sent by a, received by b,
-// sent by b, received by a.
-func (c *clocks) round(a, b int, sentA, gotB, sentB, gotA int64) {
-	s := sample{at: sentA, lo: sentB - gotA, hi: gotB - sentA}
+// round adds what packets there and back tell: b's clock, less a's, is from
+// least to most; at is a time by a's.
+func (c *clocks) round(a, b int, at, least, most int64) {
+	s := sample{at: at, lo: least, hi: most}
 	if s.lo > s.hi {
 		return // it came back before it was there: not the same packets
 	}
 	if a > b {
-		s = sample{at: gotB, lo: -s.hi, hi: -s.lo}
+		s = sample{at: at + most, lo: -most, hi: -least}
 	}
 	p := c.pair(a, b)
 	p.samples = append(p.samples, s)
 }
 
-// oneWay adds what a single packet from a to b tells.
-func (c *clocks) oneWay(a, b int, sentA, gotB int64) {
+// oneWay adds what packets from a to b alone tell: b's clock, less a's, is most
+// or less.
+func (c *clocks) oneWay(a, b int, most int64) {
 	p := c.pair(a, b)
 	if a < b {
-		p.atMost = min(p.atMost, gotB-sentA)
+		p.atMost = min(p.atMost, most)
 	} else {
-		p.atLeast = max(p.atLeast, sentA-gotB)
+		p.atLeast = max(p.atLeast, -most)
 	}
 }
 

@@ -8,6 +8,12 @@ import (
 	"github.com/dnspath/dnspath/internal/render"
 )
 
+// round adds a packet there and one back: sent by a, received by b, sent by b,
+// received by a.
+func round(c *clocks, a, b int, sentA, gotB, sentB, gotA int64) {
+	c.round(a, b, sentA, sentB-gotA, gotB-sentA)
+}
+
 // TestOffset holds the estimate against the truth: it is within the error that
 // it names, whatever the wire takes each way, and however the clocks drift.
 func TestOffset(t *testing.T) {
@@ -19,10 +25,10 @@ func TestOffset(t *testing.T) {
 		for i := range int64(5000) {
 			sent := i * int64(time.Second)
 			there, serves, back := 50_000+rng.Int64N(5_000_000), rng.Int64N(1_000_000), 50_000+rng.Int64N(5_000_000)
-			c.round(0, 1, sent, clockB(sent+there), clockB(sent+there+serves), sent+there+serves+back)
+			round(c, 0, 1, sent, clockB(sent+there), clockB(sent+there+serves), sent+there+serves+back)
 			if i%10 == 0 { // joined wrongly
 				wrong := rng.Int64N(int64(time.Hour))
-				c.round(0, 1, sent, clockB(sent+wrong+there), clockB(sent+wrong+there), sent+2*there)
+				round(c, 0, 1, sent, clockB(sent+wrong+there), clockB(sent+wrong+there), sent+2*there)
 			}
 		}
 		c.settle()
@@ -46,17 +52,17 @@ func TestOffset(t *testing.T) {
 func TestOffsetTree(t *testing.T) {
 	truth := []int64{0, 5e9, -7e9, 100, 9e12, 1}
 	c := newClocks(len(truth))
-	round := func(a, b int, wire int64) {
+	rounds := func(a, b int, wire int64) {
 		for at := range int64(20) {
 			at *= 1e9
-			c.round(a, b, at+truth[a], at+wire+truth[b], at+2*wire+truth[b], at+3*wire+truth[a])
+			round(c, a, b, at+truth[a], at+wire+truth[b], at+2*wire+truth[b], at+3*wire+truth[a])
 		}
 	}
-	round(0, 3, 1e6)
-	round(3, 1, 2e6)
-	round(2, 1, 1e6)
-	round(0, 2, 50e6) // the way by the others is known better
-	round(5, 4, 1e6)
+	rounds(0, 3, 1e6)
+	rounds(3, 1, 2e6)
+	rounds(2, 1, 1e6)
+	rounds(0, 2, 50e6) // the way by the others is known better
+	rounds(5, 4, 1e6)
 	c.settle()
 	for a := range truth {
 		for b := range truth {

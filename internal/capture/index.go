@@ -40,7 +40,8 @@ type lookup struct {
 type leg struct {
 	reply   bool
 	attempt int
-	segment string // of TCP
+	kind    string // of a TCP segment, a later fragment, an ICMP error: what it is
+	icmp    bool   // its addresses are those of the packet that it quotes
 	in, out end    // its first hop, and its last
 }
 
@@ -86,10 +87,14 @@ type (
 		NetNS uint32 `json:"netns"`
 	}
 	legJSON struct {
-		Direction string   `json:"direction"`
-		Attempt   int      `json:"attempt"`
-		Segment   string   `json:"segment"`
-		Hops      endsJSON `json:"hops"`
+		Direction string `json:"direction"`
+		Attempt   int    `json:"attempt"`
+		Segment   string `json:"segment"`
+		Fragment  struct {
+			Offset uint16 `json:"offset"`
+		} `json:"fragment"`
+		ICMP *struct{} `json:"icmp"`
+		Hops endsJSON  `json:"hops"`
 	}
 	// endsJSON are the first hop of a leg and the last; nil: it has none. Most of an
 	// export is what lies between.
@@ -187,11 +192,11 @@ func parseLookup(text []byte) (*lookup, string, error) {
 	if err := json.Unmarshal(text, &j); err != nil {
 		return nil, "", err
 	}
-	id, err := strconv.ParseUint(j.ID, 16, 64)
+	id, ok := parseID(j.ID)
 	switch {
 	case j.Node == "":
 		return nil, "", errors.New("lookup record without a node")
-	case err != nil || len(j.ID) != 16:
+	case !ok:
 		return nil, "", fmt.Errorf("lookup with ID %q", j.ID)
 	case j.Time.Year() < 1970 || j.Time.Year() > 2200: // what UnixNano can say
 		return nil, "", errors.New("lookup without a time")
@@ -214,12 +219,26 @@ func parseLookup(text []byte) (*lookup, string, error) {
 	return l, j.Node, nil
 }
 
+// parseID reads a lookup's ID.
+func parseID(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	return n, err == nil && s == formatID(n)
+}
+
+func formatID(n uint64) string { return fmt.Sprintf("%016x", n) }
+
 // maxSpan bounds how long a lookup may take, ns: a day. It keeps sums of times
 // within 64 bits.
 const maxSpan = uint64(24 * time.Hour)
 
 func (l *lookup) leg(j *legJSON) (leg, error) {
-	g := leg{reply: j.Direction == "reply", attempt: j.Attempt, segment: j.Segment}
+	g := leg{reply: j.Direction == "reply", attempt: j.Attempt, kind: j.Segment, icmp: j.ICMP != nil}
+	switch {
+	case g.icmp:
+		g.kind = "icmp"
+	case j.Fragment.Offset > 0:
+		g.kind = fmt.Sprintf("%s fragment %d", j.Segment, j.Fragment.Offset)
+	}
 	if j.Direction != "reply" && j.Direction != "query" {
 		return g, fmt.Errorf("leg of direction %q", j.Direction)
 	}

@@ -16,6 +16,7 @@ type Joined struct {
 	groups [][]int32          // lookups that are one, in order of time
 	places map[netip.Addr]int // which node packets to an address came to; several: none
 	conns  map[conn]bool      // TCP connections that nodes saw
+	heads  map[named]*lookup  // to the first of their group
 	joined int
 }
 
@@ -39,6 +40,7 @@ func (c *Capture) Join() *Joined {
 	j.link()
 	out := &Joined{joiner: j, places: map[netip.Addr]int{}, conns: map[conn]bool{}}
 	out.group()
+	out.nameAll()
 	out.learn()
 	out.warnClocks()
 	return out
@@ -65,10 +67,7 @@ func (j *Joined) group() {
 		root := find(int32(i))
 		members[root] = append(members[root], int32(i))
 	}
-	start := func(i int32) int64 {
-		l := j.c.lookups[i]
-		return l.start - j.clocks.toRoot(l.node, l.start).ns
-	}
+	start := func(i int32) int64 { return j.rootTime(j.c.lookups[i]) }
 	first := make(map[int32]int64, len(members)) // by a group's first member
 	for _, g := range members {
 		slices.SortFunc(g, func(a, b int32) int { return cmp.Or(cmp.Compare(start(a), start(b)), cmp.Compare(a, b)) })
@@ -126,6 +125,9 @@ func (j *Joined) learn() {
 	}
 	for i, l := range j.c.lookups {
 		for n := range l.legs {
+			if l.legs[n].icmp {
+				continue // its way leads to where the packet came from
+			}
 			if g := &l.legs[n]; g.in.wire {
 				note(g.in.outer, l.node)
 			}

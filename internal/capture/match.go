@@ -2,6 +2,7 @@ package capture
 
 import (
 	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,7 +24,7 @@ type wireKey struct {
 	client, server netip.AddrPort
 	dnsID          uint16
 	tcp, reply     bool
-	segment        string
+	kind           string
 }
 
 // meeting is where packets of one content left nodes, and came to nodes.
@@ -41,8 +42,15 @@ type joiner struct {
 func (j *joiner) leg(r ref) *leg   { return &j.c.lookups[r.lookup].legs[r.leg] }
 func (j *joiner) of(r ref) *lookup { return j.c.lookups[r.lookup] }
 func (j *joiner) node(r ref) int   { return j.c.lookups[r.lookup].node }
+
+// key is what a leg's packet bears at one of its ends. What opens and closes a
+// TCP connection has no DNS ID.
 func (l *lookup) key(g *leg, e *end) wireKey {
-	return wireKey{e.client, e.server, l.dnsID, l.tcp, g.reply, g.segment}
+	k := wireKey{e.client, e.server, l.dnsID, l.tcp, g.reply, g.kind}
+	if l.tcp && g.kind != "data" {
+		k.dnsID = 0
+	}
+	return k
 }
 
 // gather fills in the meetings.
@@ -125,11 +133,12 @@ func bundles(refs []ref) [][]ref {
 	return all
 }
 
-// passage is what a pair of lookups tells of the clocks of their nodes.
+// passage is what a pair of lookups tells of the clocks of their nodes: that of
+// the second, less that of the first, is from least to most.
 type passage struct {
-	there, back       bool
-	sent, got         int64 // of the query
-	sentBack, gotBack int64 // of the reply
+	there, back bool
+	at          int64 // of the first packet there, by the first's clock
+	least, most int64
 }
 
 // tune estimates the clocks' offsets from what content alone joins.
@@ -143,15 +152,14 @@ func (j *joiner) tune() {
 			}
 			p := passages[pair]
 			if p == nil {
-				p = &passage{}
+				p = &passage{at: math.MaxInt64, least: math.MinInt64, most: math.MaxInt64}
 				passages[pair] = p
 			}
 			sent, got := j.leg(out).out.at, j.leg(in).in.at
-			switch {
-			case key.reply && !p.back:
-				p.back, p.sentBack, p.gotBack = true, sent, got
-			case !key.reply && !p.there:
-				p.there, p.sent, p.got = true, sent, got
+			if key.reply {
+				p.back, p.least = true, max(p.least, sent-got)
+			} else {
+				p.there, p.most, p.at = true, min(p.most, got-sent), min(p.at, sent)
 			}
 		})
 	}
@@ -159,11 +167,11 @@ func (j *joiner) tune() {
 		a, b := j.c.lookups[pair[0]].node, j.c.lookups[pair[1]].node
 		switch {
 		case p.there && p.back:
-			j.clocks.round(a, b, p.sent, p.got, p.sentBack, p.gotBack)
+			j.clocks.round(a, b, p.at, p.least, p.most)
 		case p.there:
-			j.clocks.oneWay(a, b, p.sent, p.got)
+			j.clocks.oneWay(a, b, p.most)
 		default:
-			j.clocks.oneWay(b, a, p.sentBack, p.gotBack)
+			j.clocks.oneWay(b, a, -p.least)
 		}
 	}
 	j.clocks.settle()

@@ -68,11 +68,15 @@ func (w *whole) ended(r ref) bool {
 }
 
 // tellLoss says of a lost lookup how far its packets came: its newest reply if
-// any node saw one, else its newest query.
+// any node saw one, else its newest query. Of TCP, the newest segment that the
+// client sent.
 func (w *whole) tellLoss() {
 	var newest *chain
 	for i, c := range w.chains {
-		if len(w.by[c.last().lookup].record.Legs[c.last().leg].Hops) > 0 && (newest == nil || c.reply || !newest.reply) {
+		if w.leg(c.last()).icmp || w.parts[0].l.tcp && c.reply || len(w.by[c.last().lookup].record.Legs[c.last().leg].Hops) == 0 {
+			continue
+		}
+		if newest == nil || c.reply || !newest.reply {
 			newest = &w.chains[i]
 		}
 	}
@@ -85,6 +89,9 @@ func (w *whole) tellLoss() {
 		base.Detail = p.record.Detail
 	}
 	what := "the query"
+	if g.kind != "" {
+		what = "the newest packet of the query (" + g.kind + ")"
+	}
 	if newest.reply {
 		what, base.Detail = "a reply", "a reply was on its way and did not arrive"
 	}
@@ -139,6 +146,8 @@ func (w *whole) beyond(out ref) (said string, sure bool) {
 		return fmt.Sprintf("%s's export does not have it, and does not tell whether it leaves lookups out", name), false
 	case s.leavesOut(g.out.server.Port()) != "":
 		return fmt.Sprintf("%s's export does not have it, and leaves lookups out: %s", name, s.leavesOut(g.out.server.Port())), false
+	case l.tcp && w.conns[conn{n, g.out.client, g.out.server}]:
+		return fmt.Sprintf("%s's export has this connection, and not this packet of it", name), false
 	case w.alike(out, n):
 		return fmt.Sprintf("%s's export has packets like it that can't be told apart", name), false
 	}
@@ -182,16 +191,14 @@ func (s *session) leavesOut(port uint16) string {
 }
 
 // alike reports whether a node saw packets of the same content that nothing has
-// claimed, or another part of the same connection.
+// claimed.
 func (w *whole) alike(out ref, n int) bool {
 	l, g := w.of(out), w.leg(out)
-	if m := w.meetings[l.key(g, &g.out)]; m != nil && slices.ContainsFunc(m.ins, func(in ref) bool {
+	m := w.meetings[l.key(g, &g.out)]
+	return m != nil && slices.ContainsFunc(m.ins, func(in ref) bool {
 		_, claimed := w.prev[in]
 		return !claimed && w.node(in) == n
-	}) {
-		return true
-	}
-	return l.tcp && w.conns[conn{n, g.out.client, g.out.server}]
+	})
 }
 
 // merge adds to the record what other nodes know beyond the client's.

@@ -19,6 +19,10 @@ type Link struct {
 	before uint64 // ns by which the other began before this one
 }
 
+// Resolve tells of a link that was read from a file what the other lookup is, and
+// by how many ns it began before.
+func (l *Link) Resolve(other tracer.Ref, before uint64) { l.other, l.before = other, before }
+
 // setStory fills in which story a lookup is part of, and its links.
 func (c *Context) setStory(r *Record, l *tracer.Lookup) {
 	if l.Story != nil {
