@@ -37,7 +37,7 @@ func askedBy(l *lookupState) asked {
 	addr, server, netns := l.asked()
 	first := l.first()
 	return asked{
-		client: client{netns: netns, local: first.Local || first.Hook == HookOutput, addr: addr.Addr()}, port: addr.Port(), server: server,
+		client: client{netns: netns, local: first.Local || first.Hook == HookOutput && first.Tunnel == nil, addr: addr.Addr()}, port: addr.Port(), server: server,
 		question: question{name: strings.ToLower(l.question.Name), qtype: l.question.Type, class: l.question.Class},
 		id:       l.question.ID, start: l.start, tcp: l.conn != nil,
 	}

@@ -3,6 +3,7 @@ package tracer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -793,12 +794,12 @@ func TestStoryBounds(t *testing.T) {
 // not come one after the other, and links of a story that lead nowhere.
 func checkOnce(t *testing.T, seed uint64, lookups []*Lookup) {
 	t.Helper()
-	seen, stories, refs := map[*Lookup]bool{}, map[*Story]int{}, map[Ref]bool{}
+	seen, stories, refs := map[*Lookup]bool{}, map[*Story]int{}, map[Ref][]*Lookup{} // events that come twice may make two of one
 	for i, l := range lookups {
 		if seen[l] {
 			t.Errorf("seed %d: lookup %d was handed out twice", seed, l.DNSID)
 		}
-		seen[l], refs[l.Ref()] = true, true
+		seen[l], refs[l.Ref()] = true, append(refs[l.Ref()], l)
 		if l.Story == nil {
 			continue
 		}
@@ -813,11 +814,33 @@ func checkOnce(t *testing.T, seed uint64, lookups []*Lookup) {
 	}
 	for _, l := range lookups {
 		for _, link := range l.Links {
-			if !refs[link.Ref] || link.Ref == l.Ref() {
+			fits := func(to *Lookup) bool { return to != l && mayLink(l, link.Kind, to) }
+			if !slices.ContainsFunc(refs[link.Ref], fits) {
 				t.Errorf("seed %d: %s of lookup %d leads to %+v", seed, link.Kind, l.DNSID, link.Ref)
 			}
 		}
 	}
+}
+
+// mayLink reports whether a link between two lookups makes sense by who asked what.
+func mayLink(l *Lookup, kind LinkKind, to *Lookup) bool {
+	sameName := strings.EqualFold(l.Question.Name, to.Question.Name)
+	sameType := l.Question.Type == to.Question.Type
+	sameClient := l.Client.Addr() == to.Client.Addr() // its namespace may be known better by now
+	switch kind {
+	case LinkSibling:
+		return sameClient && sameName && (!sameType || l.Server != to.Server)
+	case LinkRetryOf:
+		return sameClient && sameName && sameType && l.Start > to.Start
+	case LinkTruncationOf:
+		return sameClient && sameName && sameType && l.Transport == TransportTCP && to.Transport == TransportUDP && to.Reply != nil && to.Reply.TC
+	case LinkSearchOf:
+		first := l.Question.Name[:labelEnd(l.Question.Name)]
+		return sameClient && !sameName && sameType && l.Start > to.Start && strings.HasPrefix(strings.ToLower(to.Question.Name), strings.ToLower(first)+".")
+	case LinkParent:
+		return sameName && sameType && l.Start > to.Start && l.Server != to.Server
+	}
+	return l.Story != nil && l.Story == to.Story // the other side of one of these
 }
 
 // BenchmarkStories measures a lookup's first event, as one of many of a client
