@@ -31,6 +31,7 @@ type mixedFlags struct {
 	args    []string // more flags of dnspath
 	opts    lab.MixedOptions
 	timeout time.Duration
+	ring    string
 	log     string
 	export  string
 	judge   bool
@@ -44,7 +45,9 @@ func runMixed(ctx context.Context, e env, args []string) error {
 	fs.IntVar(&f.opts.Rate, "rate", 500, "lookups a second")
 	fs.Float64Var(&f.opts.TCP, "tcp", 0.2, "part of the lookups by TCP, 0 to 1")
 	fs.Uint64Var(&f.opts.Seed, "seed", 1, "the same seed plans the same lookups")
-	fs.DurationVar(&f.timeout, "timeout", 2*time.Second, "that of dnspath; clients wait for three quarters of it")
+	fs.DurationVar(&f.timeout, "timeout", 5*time.Second, "that of dnspath; clients wait for three quarters of it")
+	// A proof needs every event, and dnspath may lag behind on a machine that makes the load too.
+	fs.StringVar(&f.ring, "ring-size", "32M", "that of dnspath")
 	fs.StringVar(&f.log, "log", "", "write the generator's log to this file")
 	fs.StringVar(&f.export, "export", "", "write what dnspath exports to this file too: some 10 KiB a lookup")
 	fs.BoolVar(&f.judge, "judge", false, "make no lookups: compare the LOG and the EXPORT of a run")
@@ -55,9 +58,7 @@ func runMixed(ctx context.Context, e env, args []string) error {
 		return judgeFiles(e, fs.Args())
 	}
 	f.opts.Timeout = f.timeout * 3 / 4
-	// A proof needs every event: dnspath may lag behind a machine that makes its
-	// own load. What is given beside it comes later, and wins.
-	f.args = append([]string{"--ring-size", "32M"}, fs.Args()...)
+	f.args = append([]string{"--ring-size", f.ring}, fs.Args()...)
 	var err error
 	if f.bin, err = findTool(*tool); err != nil {
 		return err

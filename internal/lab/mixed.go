@@ -33,10 +33,11 @@ type MixedLookup struct {
 	Plan      string         `json:"plan"` // the rcode to come, or silent, drop-query, drop-reply, reject, close, reset
 
 	Transmissions int       `json:"transmissions"`
-	Resent        int       `json:"resent,omitempty"`  // of TCP: segments that the kernel sent again on this connection
-	Unasked       bool      `json:"unasked,omitempty"` // no connection: the query was never sent
-	Came          string    `json:"came"`              // an rcode, or timeout, refused, closed, reset; empty: never started
-	Sent          time.Time `json:"sent"`              // just before the first packet; zero if there was none
+	Resent        int       `json:"resent,omitempty"`   // of TCP: segments that the kernel sent again on this connection
+	Unasked       bool      `json:"unasked,omitempty"`  // no connection: the query was never sent
+	Doubtful      bool      `json:"doubtful,omitempty"` // unasked, and so late that the SYN may not have been sent
+	Came          string    `json:"came"`               // an rcode, or timeout, refused, closed, reset; empty: never started
+	Sent          time.Time `json:"sent"`               // just before the first packet; zero if there was none
 	Ended         time.Time `json:"ended"`
 	Err           string    `json:"err,omitempty"` // why it was not made as planned
 }
@@ -69,6 +70,9 @@ func Mixed(ctx context.Context, l *Lab, opts MixedOptions) ([]*MixedLookup, erro
 	return plan.log, err
 }
 
+// mixedLate is by how much acts may be late before all that follow are put off.
+const mixedLate = 50 * time.Millisecond
+
 // mixer makes the lookups of one run.
 type mixer struct {
 	ctx     context.Context //nolint:containedctx // of the run, which one call of Mixed is
@@ -84,6 +88,8 @@ func (m *mixer) run(acts []*mixedAct) error {
 	defer timer.Stop()
 	begin := time.Now()
 	for _, act := range acts {
+		// a process that was stopped does not make up for it in one burst
+		begin = begin.Add(max(time.Since(begin)-act.at-mixedLate, 0))
 		timer.Reset(act.at - time.Since(begin))
 		select {
 		case <-m.ctx.Done():

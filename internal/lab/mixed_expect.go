@@ -34,16 +34,13 @@ func wrong(l *MixedLookup, r *mixedRecord) string {
 }
 
 // attempts returns the most attempts that a record may tell of. The kernel
-// repeats segments of itself; a SYN after one second, three, seven, and so on.
+// repeats segments of itself: a SYN every second at first (net.ipv4.tcp_syn_linear_timeouts,
+// Linux 6.5), before that at growing distances.
 func (l *MixedLookup) attempts() int {
 	if !l.Unasked {
 		return l.Transmissions + l.Resent
 	}
-	n := 1
-	for at := time.Second; l.Ended.Sub(l.Sent) > at-mixedSlack; at = 2*at + time.Second {
-		n++
-	}
-	return n
+	return 1 + int((l.Ended.Sub(l.Sent)+mixedSlack)/time.Second)
 }
 
 // outcomes returns which outcomes are right, and the rcode. What came counts; where

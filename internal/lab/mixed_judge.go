@@ -215,7 +215,11 @@ func JudgeMixed(log []*MixedLookup, x *MixedExport) *MixedVerdict {
 		j.record(r)
 	}
 	for _, l := range log {
-		if !l.Sent.IsZero() && j.told[l] == nil {
+		switch {
+		case l.Sent.IsZero() || j.told[l] != nil:
+		case l.Doubtful:
+			v.fault(&v.Unmade, "not made", "%v", l)
+		default:
 			v.fault(&v.Missed, "missed", "%v", l)
 		}
 	}

@@ -40,11 +40,14 @@ func (m *mixer) tcp(f *mixedFlow) {
 	}
 }
 
-// dialTCP connects. The time for that is below a second, after which the SYN
+// mixedConnect is the time for a connection: below a second, after which the SYN
 // would be sent again.
+const mixedConnect = 700 * time.Millisecond
+
+// dialTCP connects.
 func (m *mixer) dialTCP(f *mixedFlow) (conn net.Conn, err error) {
 	dialer := net.Dialer{
-		LocalAddr: net.TCPAddrFromAddrPort(f.local), Timeout: 700 * time.Millisecond,
+		LocalAddr: net.TCPAddrFromAddrPort(f.local), Timeout: mixedConnect,
 		// called just before the SYN is sent; not at all where the time is up by then
 		Control: func(string, string, syscall.RawConn) error {
 			now := time.Now()
@@ -98,6 +101,8 @@ func (f *mixedFlow) noConnection(err error) {
 		first.end(cameRefused)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		first.end(cameTimeout)
+		// this process was stopped meanwhile, and it is not known where
+		first.log.Doubtful = first.log.Ended.Sub(first.log.Sent) > mixedConnect+mixedSlack
 	}
 	f.fail(err) // for what has not ended
 }
@@ -142,10 +147,15 @@ func (f *mixedFlow) sendTCP(conn net.Conn, round []*mixedQuery) error {
 // ends the connection, no more can be sent.
 func (m *mixer) awaitTCP(conn net.Conn, round []*mixedQuery) error {
 	open := slices.Clone(round)
-	if err := conn.SetReadDeadline(time.Now().Add(m.timeout)); err != nil {
-		return err
-	}
+	deadline := time.Now().Add(m.timeout)
 	for len(open) > 0 {
+		// what is there already is taken even if this process was stopped for a while
+		if soon := time.Now().Add(mixedDrain); soon.After(deadline) {
+			deadline = soon
+		}
+		if err := conn.SetReadDeadline(deadline); err != nil {
+			return err
+		}
 		message, err := readFramed(conn)
 		switch {
 		case err == nil:

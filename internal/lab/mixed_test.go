@@ -91,6 +91,8 @@ func TestJudgeMixed(t *testing.T) {
 	unasked := lookup(6, planReject, cameRefused)
 	unasked.Transport, unasked.Unasked, unasked.Transmissions = "tcp", true, 0
 	unasked.ID = 0
+	doubtful := *unasked
+	doubtful.Doubtful = true
 	nameless := toldOf(unasked, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, unasked.Name, "", `"A"`, `""`, `"direction"`, `"segment":"SYN","direction"`)
 	oneLeg := `,{"direction":"reply","hops":[{"src":"10.96.0.10:53","dst":"10.244.1.10:10000"}]}`
 	oneReply := fmt.Sprintf(`{"direction":"reply","hops":[{"src":%q,"dst":%q}]}`, refused.Server, refused.Client)
@@ -128,6 +130,7 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "an ICMP error on its way", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, oneReply, oneReply+`,{"direction":"reply","icmp":{"type":3},"hops":[]}`)}},
 		{name: "refused", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`)}},
 		{name: "a connection refused", log: []*MixedLookup{unasked}, records: []string{nameless}},
+		{name: "a connection that may not have been tried", log: []*MixedLookup{&doubtful}},
 		{name: "a connection missed", log: []*MixedLookup{unasked}, want: MixedVerdict{Missed: 1}},
 	}
 	for _, c := range cases {

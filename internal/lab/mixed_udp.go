@@ -12,6 +12,9 @@ import (
 	"github.com/miekg/dns"
 )
 
+// mixedDrain is time enough to be given what is there already.
+const mixedDrain = 5 * time.Millisecond
+
 // udpFlow is a flow's socket.
 type udpFlow struct {
 	*mixedFlow
@@ -88,6 +91,7 @@ func (u *udpFlow) await() {
 		case err == nil:
 			u.open = finishQuery(u.open, buf[:n])
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			u.drain(buf)
 			u.open = slices.DeleteFunc(u.open, u.expire)
 		case errors.Is(err, syscall.ECONNREFUSED):
 			endAll(u.open, cameRefused)
@@ -96,6 +100,21 @@ func (u *udpFlow) await() {
 			u.fail(err)
 			return
 		}
+	}
+}
+
+// drain takes the answers that wait in the socket: a process that was stopped for
+// a while is told first that its time is up.
+func (u *udpFlow) drain(buf []byte) {
+	for len(u.open) > 0 {
+		if err := u.conn.SetReadDeadline(time.Now().Add(mixedDrain)); err != nil {
+			return // closed: the next read says so
+		}
+		n, err := u.conn.Read(buf)
+		if err != nil {
+			return
+		}
+		u.open = finishQuery(u.open, buf[:n])
 	}
 }
 
