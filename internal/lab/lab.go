@@ -37,6 +37,8 @@ const (
 	VXLANDev  = "vxlan.calico"
 	IPIPDev   = "tunl0"
 	GeneveDev = "geneve0"
+	GREDev    = "gre1"
+	IP6TnlDev = "ip6tnl1"
 	// IPVSDev holds the service's address where IPVS translates it.
 	IPVSDev = "kube-ipvs0"
 )
@@ -56,6 +58,13 @@ type Config struct {
 	Overlay Overlay
 	// VXLAN is the shape of OverlayVXLAN.
 	VXLAN VXLAN
+	// Underlay6 has the overlay's packets go between the nodes' IPv6 addresses.
+	// It is for OverlayVXLAN, OverlayGeneve and OverlayIP6Tnl.
+	Underlay6 bool
+	// Under is a tunnel that the overlay's packets go through in their turn:
+	// OverlayVXLAN (VNI 7, UDP port 8472), OverlayIPIP or OverlayGRE. None, the
+	// empty string, sends them over the wire. It is not for OverlayIPIP.
+	Under Overlay
 }
 
 // VXLAN is the shape of a VXLAN overlay.
@@ -106,9 +115,12 @@ func (c Config) complete() (Config, error) {
 	switch c.Overlay {
 	case "":
 		c.Overlay = OverlayVXLAN
-	case OverlayVXLAN, OverlayIPIP, OverlayGeneve:
+	case OverlayVXLAN, OverlayIPIP, OverlayGeneve, OverlayGRE, OverlayIP6Tnl:
 	default:
 		return c, fmt.Errorf("unknown overlay %q", c.Overlay)
+	}
+	if err := c.checkUnderlay(); err != nil {
+		return c, err
 	}
 	for _, e := range c.Endpoints {
 		if e != DNSA && e != DNSB {
@@ -122,6 +134,20 @@ func (c Config) complete() (Config, error) {
 		c.VXLAN.Port = 4789
 	}
 	return c, nil
+}
+
+// checkUnderlay checks what the overlay is to go over.
+func (c Config) checkUnderlay() error {
+	over6 := c.Overlay == OverlayVXLAN || c.Overlay == OverlayGeneve || c.Overlay == OverlayIP6Tnl
+	switch c.Under {
+	case "", OverlayVXLAN, OverlayIPIP, OverlayGRE:
+	default:
+		return fmt.Errorf("no overlay goes over %q", c.Under)
+	}
+	if c.Underlay6 && (!over6 || c.Under != "") || c.Overlay == OverlayIP6Tnl && !c.Underlay6 || c.Overlay == OverlayIPIP && c.Under != "" {
+		return fmt.Errorf("overlay %s over %q, IPv6 %v: no such lab", c.Overlay, c.Under, c.Underlay6)
+	}
+	return nil
 }
 
 func (l *Lab) build(ctx context.Context) error {

@@ -130,6 +130,45 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// TestTunnels asks through tunnels over IPv6, in other tunnels and to other ports,
+// and counts on the other node what came in by the outermost.
+func TestTunnels(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		cfg   Config
+		outer string // what comes to node-b
+	}{
+		{"gre", Config{Overlay: OverlayGRE}, "ip protocol gre"},
+		{"vxlan over IPv6", Config{Underlay6: true}, "ip6 nexthdr udp udp dport 4789"},
+		{"geneve over IPv6", Config{Overlay: OverlayGeneve, Underlay6: true}, "ip6 nexthdr udp udp dport 6081"},
+		{"ip in IPv6", Config{Overlay: OverlayIP6Tnl, Underlay6: true}, "ip6 saddr 2001:db8:0:2::1 meta l4proto { ipip, ipv6 }"},
+		{"vxlan in vxlan", Config{Under: OverlayVXLAN}, "ip protocol udp udp dport 8472"},
+		{"vxlan in ipip", Config{Under: OverlayIPIP}, "ip protocol ipip"},
+		{"vxlan in gre", Config{Under: OverlayGRE}, "ip protocol gre"},
+		{"gre in vxlan", Config{Overlay: OverlayGRE, Under: OverlayVXLAN}, "ip protocol udp udp dport 8472"},
+		{"vxlan to another port", Config{VXLAN: VXLAN{Port: 4790}}, "udp dport 4790"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.cfg.Service, c.cfg.Endpoints, c.cfg.BridgeNF = ServiceIPTables, []string{DNSB}, true
+			l := raise(t, c.cfg)
+			ask(t, l.Client, LookupOptions{Server: Service()}) // a tunnel in the tunnel asks for addresses first
+			counts := count(t, l.NodeB, `iifname "eth0" `+c.outer)
+			ask(t, l.Client, LookupOptions{Server: Service()})
+			ask(t, l.Client, LookupOptions{Server: Service6()})
+			if got := counts()[0]; got != "2" {
+				t.Errorf("%s packets came by %s, want 2", got, c.outer)
+			}
+		})
+	}
+	for _, cfg := range []Config{
+		{Overlay: OverlayIPIP, Underlay6: true}, {Overlay: OverlayIP6Tnl}, {Under: OverlayGeneve}, {Under: OverlayGRE, Underlay6: true},
+	} {
+		if l, err := New(t.Context(), cfg); err == nil || errors.Is(err, ErrNotSupported) {
+			t.Errorf("%+v: lab %v, error %v; want an error that says what is wrong", cfg, l, err)
+		}
+	}
+}
+
 // TestComputedChecksums sends with real checksums in both headers: the receiver
 // verifies them.
 func TestComputedChecksums(t *testing.T) {

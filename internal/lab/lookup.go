@@ -34,7 +34,7 @@ type Result struct {
 	ID       uint16
 	Local    netip.AddrPort
 	Attempts int           // queries sent
-	Latency  time.Duration // from the first query to the answer
+	Latency  time.Duration // from the first query, over TCP the handshake, to the answer
 	Rcode    int
 	Answers  []string // addresses and texts, in the answer's order
 	Response *dns.Msg
@@ -60,6 +60,7 @@ func (ns *NS) Lookup(ctx context.Context, opts LookupOptions) (Result, error) {
 		opts.Timeout = Patience(time.Second)
 	}
 	res := Result{ID: query.Id}
+	start := time.Now()
 	conn, err := ns.dialDNS(ctx, opts)
 	if err != nil {
 		return res, fmt.Errorf("look %s up: %w", query.Question[0].Name, err)
@@ -79,6 +80,7 @@ func (ns *NS) Lookup(ctx context.Context, opts LookupOptions) (Result, error) {
 		}
 		return res, fmt.Errorf("look %s up at %s: %w", query.Question[0].Name, opts.Server, err)
 	}
+	res.Latency = time.Since(start)
 	return res, nil
 }
 
@@ -113,7 +115,6 @@ func setTTL(conn net.Conn, ttl uint8) error {
 func exchange(ctx context.Context, conn *dns.Conn, query *dns.Msg, opts LookupOptions, res *Result) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	start := time.Now()
 	for {
 		res.Attempts++
 		if err := conn.SetDeadline(time.Now().Add(opts.Timeout)); err != nil {
@@ -129,7 +130,6 @@ func exchange(ctx context.Context, conn *dns.Conn, query *dns.Msg, opts LookupOp
 		if err != nil {
 			return err
 		}
-		res.Latency = time.Since(start)
 		res.Response, res.Rcode, res.Answers = response, response.Rcode, answerTexts(response)
 		return nil
 	}

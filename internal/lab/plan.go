@@ -62,6 +62,13 @@ func (f family) host(i int, last byte) netip.Addr {
 // wireAddr returns the address of node i on the wire between the nodes.
 func wireAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}) }
 
+// wireAddr6 is the node's IPv6 address there, with Config.Underlay6.
+func wireAddr6(i int) netip.Addr {
+	addr := netip.MustParseAddr("2001:db8:0:2::").As16()
+	addr[15] = byte(i + 1)
+	return netip.AddrFrom16(addr)
+}
+
 // wireGateway is the nodes' default gateway. Nobody answers there: the route is
 // for traffic that NAT redirects, such as a node's own lookups of the service.
 func wireGateway() netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, 254}) }

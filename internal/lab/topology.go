@@ -146,6 +146,11 @@ func (l *Lab) address() error {
 		if err := node.addAddr(WireDev, netip.PrefixFrom(wireAddr(i), 24)); err != nil {
 			return err
 		}
+		if l.cfg.Underlay6 {
+			if err := node.addAddr(WireDev, netip.PrefixFrom(wireAddr6(i), 64)); err != nil {
+				return err
+			}
+		}
 		if err := node.addRoute(WireDev, ipv4.any, wireGateway()); err != nil {
 			return err
 		}
@@ -248,7 +253,7 @@ func (ns *NS) raiseAll(overlay Overlay) error {
 	}
 	kinds := []string{"device", "veth", "bridge", string(overlay)} // "device" is lo
 	for _, dev := range links {
-		if !slices.Contains(kinds, dev.Type()) {
+		if dev.Attrs().Name != underDev && !slices.Contains(kinds, dev.Type()) {
 			continue
 		}
 		if err := ns.link.LinkSetUp(dev); err != nil {
