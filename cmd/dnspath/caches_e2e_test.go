@@ -148,6 +148,31 @@ func TestNodeLocalCache(t *testing.T) {
 	}
 }
 
+// A cache on the client's own host, as systemd-resolved is: it asks from another
+// address than that on which it was asked.
+func TestLocalCache(t *testing.T) {
+	sameEverywhere(t, "who asked is told in user space")
+	l := raise(t, lab.Config{})
+	if err := l.Client.IP(t.Context(), "link", "set", "lo", "up"); err != nil {
+		t.Fatal(err)
+	}
+	stub, upstream := netip.MustParseAddr("127.0.0.53"), netip.AddrPortFrom(l.DNSB.Addr, 53)
+	mustStart(t)(lab.StartDnsmasq(t.Context(), l.Client, lab.DaemonOptions{Addr: stub, Upstream: upstream}))
+	o := observe(t, labOnly(l)...)
+	dig(t, l.Client, stub, "www.example.test")
+	x := end(t, o)
+	found := x.by(lab.Client, "www.example.test.")
+	if len(found) != 2 {
+		t.Fatalf("%d lookups, want 2", len(found))
+	}
+	if found[1].Server.Addr != upstream.Addr() {
+		found[0], found[1] = found[1], found[0]
+	}
+	checkVerdict(t, found[0], "answered")
+	checkVerdict(t, found[1], "answered")
+	checkTied(t, found[1], "parent", found[0], "child")
+}
+
 // The C library asks A and AAAA at once from one socket, and walks the search
 // domains; Go asks each from a socket of its own.
 func TestResolvers(t *testing.T) {

@@ -139,23 +139,43 @@ func TestProgramTranslates(t *testing.T) {
 	}
 }
 
-// The service is rewritten when the client connects, as Cilium does: no packet
-// ever bears its address, so the lookup is one to the backend.
+// The service is rewritten when the client connects, or sends, as Cilium does: no
+// packet ever bears its address, so the lookup is one to the backend.
 func TestConnectTimeRewrite(t *testing.T) {
 	l := raise(t, lab.Config{})
 	group := rewriteAtConnect(t, lab.Service().Addr(), l.DNSB.Addr)
+	// dnsmasq does not connect its sockets, and takes answers from whom it has asked alone.
+	d := mustStart(t)(lab.StartDnsmasq(t.Context(), l.Client, lab.DaemonOptions{Upstream: lab.Service(), NoCache: true, Cgroup: group}))
+	defer d.Close() // before the cgroup, which the lab outlives
 	o := observe(t, labOnly(l)...)
-	dig := l.Client.Command(t.Context(), "dig", "a.example.test", "@"+lab.Service().Addr().String(), "+short", "+tries=1", "+time=1")
-	dig.SysProcAttr.UseCgroupFD, dig.SysProcAttr.CgroupFD = true, group
-	out, err := dig.CombinedOutput()
-	if got := strings.TrimSpace(string(out)); err != nil || got != lab.Answer().String() {
-		t.Fatalf("dig printed %q (%v), want %s", got, err, lab.Answer())
+	for how, flag := range map[string]string{"udp": "+notcp", "tcp": "+tcp"} {
+		cmd := l.Client.Command(t.Context(), "dig", how+".example.test", "@"+lab.Service().Addr().String(), "+short", "+tries=1", "+time=2", flag)
+		cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, group
+		out, err := cmd.CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != lab.Answer().String() {
+			t.Fatalf("dig printed %q (%v), want %s", got, err, lab.Answer())
+		}
 	}
-	r := end(t, o).only(t, "a.example.test.")
-	checkVerdict(t, r, "answered")
-	checkRewrites(t, r, nil, nil)
-	if r.Server.String() != "10.244.2.53:53" || r.Backend != nil || r.Client.NetNSName != lab.Client {
-		t.Errorf("server %v, backend %v, client in %q", r.Server, r.Backend, r.Client.NetNSName)
+	dig(t, l.Client, l.Client.Addr, "sent.example.test")
+	x := end(t, o)
+	backend := func(r *render.Record) bool { return r.Server.String() == "10.244.2.53:53" }
+	sent := x.by(lab.Client, "sent.example.test.")
+	if len(sent) != 2 {
+		t.Fatalf("%d lookups for sent.example.test., want one of dig's and one of dnsmasq's", len(sent))
+	}
+	if !backend(sent[1]) {
+		sent[0], sent[1] = sent[1], sent[0]
+	}
+	for _, r := range []*render.Record{x.only(t, "udp.example.test."), x.only(t, "tcp.example.test."), sent[1]} {
+		checkVerdict(t, r, "answered")
+		for leg := range r.Legs {
+			if diff := cmp.Diff([]string(nil), rewrites(r, leg)); diff != "" {
+				t.Errorf("%s: rewrites (-want +got):\n%s", r.Name, diff)
+			}
+		}
+		if !backend(r) || r.Backend != nil || r.Client.NetNSName != lab.Client {
+			t.Errorf("%s: server %v, backend %v, client in %q", r.Name, r.Server, r.Backend, r.Client.NetNSName)
+		}
 	}
 }
 
