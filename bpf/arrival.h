@@ -70,6 +70,7 @@ static __always_inline void queued(struct sock *sk)
 	if (!a || !is_for(a, sk))
 		return;
 	a->waiting = 0;
+	deliver(a->e.skb, a->e.head, a->e.h.packet);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
 		count_loss(LOSS_RING_FULL);

@@ -90,6 +90,25 @@ static __noinline int knows_later(struct sk_buff *skb, struct found *f)
 	return 0;
 }
 
+/* leaves says whether a process of this host sends the packet, and not a tunnel or IPVS. */
+static __always_inline bool leaves(struct sk_buff *skb, const struct found *f,
+				   const struct site *s)
+{
+	return s->in_hook && !s->foreign && s->hook == NF_INET_LOCAL_OUT && !f->tunnel &&
+	       BPF_CORE_READ(skb, sk);
+}
+
+/* sight_of says what a probe that is no function's tells of the packet's way. */
+static __always_inline enum sight sight_of(struct sk_buff *skb, const struct found *f,
+					   const struct site *s)
+{
+	if (s->probe == PROBE_NF_ENTER && leaves(skb, f, s))
+		return SIGHT_START;
+	if (s->probe == PROBE_NET_DEV_QUEUE)
+		return SIGHT_SEND;
+	return s->probe < PROBE_SK_DATA_READY ? SIGHT_WAY : SIGHT_END;
+}
+
 /* observe is what every hook does: recognise, identify, emit. */
 static __always_inline void observe(struct sk_buff *skb, const struct site *s, enum l3_at at,
 				    enum way way)
@@ -101,7 +120,7 @@ static __always_inline void observe(struct sk_buff *skb, const struct site *s, e
 	if (f.vague && have_dynptr(way))
 		knows_later(skb, &f);
 
-	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
+	struct life *l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, sight_of(skb, &f, s));
 
 	if (!l)
 		return;

@@ -23,6 +23,22 @@ static __noinline int report(const struct call *c, struct sk_buff *skb, const st
 	return 0;
 }
 
+/* sight_at says what the call of a function tells of the packet's way. */
+static __always_inline enum sight sight_at(struct sk_buff *skb, const struct found *f,
+					   const struct site *s)
+{
+	switch (s->probe) {
+	case PROBE_IP_SEND_SKB:
+	case PROBE_IP6_SEND_SKB:
+		return SIGHT_START;
+	case PROBE_SKB_CONSUME_UDP:
+		return SIGHT_END;
+	case PROBE_NF_HOOK_SLOW:
+		return leaves(skb, f, s) ? SIGHT_START : SIGHT_WAY;
+	}
+	return SIGHT_WAY;
+}
+
 /* called is what every probe at a function's start does. */
 static __noinline int called(const struct call *c)
 {
@@ -40,7 +56,7 @@ static __noinline int called(const struct call *c)
 	if (s.foreign || !find(&f, skb, L3_NETWORK_HEADER)) {
 		skb = 0;
 	} else {
-		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
+		l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, sight_at(skb, &f, &s));
 		if (!l)
 			return 0;
 		if (c->probe == PROBE_NF_HOOK_SLOW) {
@@ -69,7 +85,7 @@ static __noinline bool retell(const struct frame *fr)
 
 	if (!find(&f, skb, L3_NETWORK_HEADER) || f.digest == fr->seen)
 		return false;
-	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f);
+	l = live(skb, (__u64)BPF_CORE_READ(skb, head), &f, SIGHT_END);
 	if (!l)
 		return false;
 	emit(skb, &f, &s, l, WAY_NONE);

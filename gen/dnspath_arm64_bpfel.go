@@ -190,7 +190,8 @@ type DnspathLife struct {
 	Read     uint8
 	Vague    uint8
 	Whole    uint8
-	Pad      [2]uint8
+	Done     uint8
+	Clone    uint8
 }
 
 type DnspathLoss uint32
