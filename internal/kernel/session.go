@@ -165,6 +165,7 @@ func (s *Session) open(types *moduleTypes) error {
 	if err := s.configure(spec, types); err != nil {
 		return err
 	}
+	s.syms.prepare() // later, the ring buffer would fill meanwhile
 	begin := time.Now()
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: types.kernel},

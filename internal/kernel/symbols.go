@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -12,14 +13,18 @@ import (
 	"sync"
 )
 
-// symbols turns code addresses into function names. /proc/kallsyms is read
-// when an address is first asked for, and not kept: its 100,000 lines and more
-// would outweigh all else in memory, while few places ever free a DNS packet.
+// symbols turns code addresses into function names. /proc/kallsyms is read once,
+// and again if modules have come or gone: reading its 100,000 lines takes a tenth
+// of a second, in which the ring buffer fills, and there are tens of places that
+// free DNS packets.
 type symbols struct {
-	open func() (io.ReadCloser, error)
+	open    func() (io.ReadCloser, error)
+	modules func() (map[string]bool, error) // that are loaded
 
-	mu    sync.Mutex
-	known map[uint64]string
+	mu     sync.Mutex
+	table  *symbolTable
+	loaded map[string]bool // modules at that time
+	known  map[uint64]string
 }
 
 // maxSymbols bounds the memory of symbols; there are far fewer call sites of kfree_skb.
@@ -27,9 +32,33 @@ const maxSymbols = 4096
 
 func newSymbols() *symbols {
 	return &symbols{
-		open:  func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
-		known: map[uint64]string{},
+		open:    func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") },
+		modules: loadedModules,
+		known:   map[uint64]string{},
 	}
+}
+
+// prepare reads what function needs.
+func (s *symbols) prepare() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refresh()
+}
+
+// refresh reads the table of symbols, unless it is that of the modules there are.
+func (s *symbols) refresh() {
+	modules, err := s.modules()
+	if s.table != nil && (err != nil || maps.Equal(modules, s.loaded)) {
+		return
+	}
+	s.table, s.loaded = &symbolTable{}, modules
+	clear(s.known)
+	f, err := s.open()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	s.table = readSymbols(f)
 }
 
 // function names the function that addr lies in, or returns "". An unreadable
@@ -46,18 +75,10 @@ func (s *symbols) function(addr uint64) string {
 	if len(s.known) >= maxSymbols {
 		clear(s.known)
 	}
-	name := s.lookup(addr)
+	s.refresh()
+	name := s.table.nearest(addr)
 	s.known[addr] = name
 	return name
-}
-
-func (s *symbols) lookup(addr uint64) string {
-	f, err := s.open()
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	return nearest(f, addr)
 }
 
 // addresses returns where the given functions lie; want has, for each name,
@@ -154,24 +175,6 @@ func moduleOf(line []byte) string {
 		return ""
 	}
 	return string(name)
-}
-
-// nearest returns the name of the code symbol with the highest address up to
-// addr. Lines are "ffffffff81000000 T name [module]"; they are sorted within
-// the kernel and within each module only.
-func nearest(kallsyms io.Reader, addr uint64) string {
-	var best uint64
-	var name string
-	r := bufio.NewReaderSize(kallsyms, 1<<16)
-	for {
-		line, err := r.ReadSlice('\n')
-		if at, sym, ok := codeSymbol(line); ok && at <= addr && at > best {
-			best, name = at, string(sym)
-		}
-		if err != nil {
-			return trimVariant(name)
-		}
-	}
 }
 
 // codeSymbol takes a line of kallsyms apart, if it is one of a function.

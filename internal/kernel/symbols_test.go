@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func TestNearest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := nearest(strings.NewReader(kallsyms), tt.addr); got != tt.want {
+			if got := readSymbols(strings.NewReader(kallsyms)).nearest(tt.addr); got != tt.want {
 				t.Errorf("nearest(%#x) = %q, want %q", tt.addr, got, tt.want)
 			}
 		})
@@ -62,7 +63,7 @@ func TestNearestHidden(t *testing.T) {
 	}
 	for name, file := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := nearest(strings.NewReader(file), 0xffffffff81000000); got != "" {
+			if got := readSymbols(strings.NewReader(file)).nearest(0xffffffff81000000); got != "" {
 				t.Errorf("nearest is %q, want none", got)
 			}
 		})
@@ -140,11 +141,14 @@ func (c closer) Close() error {
 	return nil
 }
 
-// TestSymbols holds that a place is looked up once, and that the file is closed.
+// TestSymbols holds that the file is read once for the modules that there are, and
+// closed.
 func TestSymbols(t *testing.T) {
 	o := &opener{text: kallsyms}
 	s := newSymbols()
 	s.open = o.open
+	modules := map[string]bool{"vxlan": true}
+	s.modules = func() (map[string]bool, error) { return maps.Clone(modules), nil }
 	for _, addr := range []uint64{0, 0xffffffff81000200, 0xffffffff81000200, 1, 1} {
 		want := ""
 		if addr > 1 {
@@ -153,6 +157,11 @@ func TestSymbols(t *testing.T) {
 		if got := s.function(addr); got != want {
 			t.Errorf("function(%#x) = %q, want %q", addr, got, want)
 		}
+	}
+	modules["bridge"] = true
+	o.text = "ffffffffc0300000 t br_forward\t[bridge]\n" + kallsyms
+	if got := s.function(0xffffffffc0300010); got != "br_forward" {
+		t.Errorf("the function of a module that was loaded later is %q, want br_forward", got)
 	}
 	if o.opened != 2 || o.closed != 2 {
 		t.Errorf("kallsyms was opened %d times and closed %d times, want 2 and 2", o.opened, o.closed)
