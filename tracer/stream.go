@@ -126,14 +126,19 @@ func (h *half) skip() {
 }
 
 // startsMessage reports whether a segment seems to begin with a DNS message: its
-// length, then a header with the right QR bit, one question at most, and a known opcode.
+// length, then a header with the right QR bit and a known opcode, and one question
+// that can be read, as far as it is there.
 func startsMessage(b []byte, response bool) bool {
 	const prefix = 2
 	if len(b) < prefix+headerLen {
 		return false
 	}
 	length, flags, questions := be16(b, 0), be16(b, prefix+2), be16(b, prefix+4)
-	return length >= headerLen && flags>>15 == 1 == response && flags>>11&0xf <= 6 && questions <= 1
+	if length < headerLen || flags>>15 == 1 != response || flags>>11&0xf > 6 || questions != 1 {
+		return false
+	}
+	m := ParseMessage(b[prefix:min(len(b), prefix+int(length))], int(length))
+	return m.Name != "" || m.Partial && m.Defect == ""
 }
 
 // take adds bytes that follow on the last to the messages that they are of.
@@ -201,6 +206,9 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 	if m.message != nil && response && m.lookup == nil {
 		if m.lookup = conn.asked(m.message); m.lookup != nil {
 			m.lookup.answer = m
+			conn.answered, conn.replied = m.message.ID, true
+		} else if m.done && !(conn.replied && conn.answered == m.message.ID) {
+			c.unexpected(conn, m)
 		}
 	}
 	l := m.lookup
@@ -218,6 +226,19 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 		l.reached, l.arrived = true, l.last
 		c.postpone(l)
 	}
+}
+
+// unexpected makes a lookup of an answer whose question was not seen, as the first
+// of a connection whose beginning was not. Further messages of a zone transfer
+// are none (RFC 5936 section 2.2).
+func (c *Correlator) unexpected(conn *connState, m *tcpMessage) {
+	if conn.begun || m.message.Name == "" {
+		return
+	}
+	l := c.open(m.legs[0].events[0])
+	l.conn, l.answer, l.id, m.lookup = conn, m, m.message.ID, l
+	conn.lookups = append(conn.lookups, l)
+	conn.answered, conn.replied = l.id, true
 }
 
 // ask makes a lookup of a question: that of the handshake, if it is the first.

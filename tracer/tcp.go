@@ -11,15 +11,18 @@ const connIdle = uint64(2 * time.Minute)
 
 // connState is a TCP connection to a DNS port.
 type connState struct {
-	keys    []flowKey
-	client  half           // what the client sends
-	server  half           // what the server sends
-	legs    []*legState    // of its open lookups, and those that are nobody's yet
-	lookups []*lookupState // open, in the order of their questions
-	first   *lookupState   // opened by the SYN; nil once there is a question
-	last    uint64         // newest event
-	over    bool           // somebody has closed or reset it
-	gone    bool           // it is forgotten
+	keys     []flowKey
+	client   half           // what the client sends
+	server   half           // what the server sends
+	legs     []*legState    // of its open lookups, and those that are nobody's yet
+	lookups  []*lookupState // open, in the order of their questions
+	first    *lookupState   // opened by the SYN; nil once there is a question
+	last     uint64         // newest event
+	over     bool           // somebody has closed or reset it
+	begun    bool           // its SYN was seen
+	replied  bool           // a question was answered
+	answered uint16         // its ID
+	gone     bool           // it is forgotten
 }
 
 // appointment is when to look whether a connection is still needed.
@@ -148,6 +151,7 @@ func (c *Correlator) connect(e *Event) *connState {
 	}
 	conn := &connState{last: e.Time}
 	if kind == "SYN" {
+		conn.begun = true
 		conn.client.start(e.TCP.Seq)
 		c.wasOver.remove(key)
 	}
