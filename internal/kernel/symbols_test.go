@@ -225,3 +225,23 @@ func TestAddresses(t *testing.T) {
 		})
 	}
 }
+
+// TestVariables holds that data is found by name, and nothing that is hidden or code.
+func TestVariables(t *testing.T) {
+	const text = `ffffffff81000100 T page_offset_base
+ffffffff82abc000 D vmemmap_base
+ffffffff82abc008 d page_offset_base
+0000000000000000 D phys_base
+`
+	names := []string{"page_offset_base", "vmemmap_base", "phys_base", "absent"}
+	s := newSymbols()
+	s.open = (&opener{text: text}).open
+	want := map[string]uint64{"page_offset_base": 0xffffffff82abc008, "vmemmap_base": 0xffffffff82abc000}
+	if diff := cmp.Diff(want, s.variables(names...)); diff != "" {
+		t.Errorf("variables (-want +got):\n%s", diff)
+	}
+	s.open = (&opener{err: errors.New("refused")}).open
+	if got := s.variables(names...); len(got) != 0 {
+		t.Errorf("of an unreadable file: %v", got)
+	}
+}
