@@ -31,7 +31,7 @@ type observeFlags struct {
 }
 
 func (o *observeFlags) register(fs *pflag.FlagSet) {
-	fs.StringSliceVar(&o.ports, "port", nil, "UDP `port` of DNS, repeatable (default 53)")
+	fs.StringSliceVar(&o.ports, "port", nil, "`port` of DNS over UDP and TCP, repeatable (default 53)")
 	fs.StringSliceVar(&o.vxlanPorts, "vxlan-port", nil, "UDP `port` of VXLAN, repeatable (default 4789,8472)")
 	fs.StringSliceVar(&o.genevePorts, "geneve-port", nil, "UDP `port` of Geneve, repeatable (default 6081)")
 	fs.StringArrayVar(&o.netns, "netns", nil, "observe this network `namespace` alone: a name, path, PID, inode, pod or \"host\"; repeatable")
