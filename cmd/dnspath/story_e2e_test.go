@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,15 @@ func TestStories(t *testing.T) {
 		t.Log(strings.Join(x.told(), "\n"))
 	}
 
+	const headline = "8 lookups for www.example.test, 4 of them NXDOMAIN from search domains, 2 of them by servers that asked on\n"
+	file := filepath.Join(t.TempDir(), "export.json")
+	if err := os.WriteFile(file, o.Stdout(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if res := runTool(t, bin, 0, "analyze", file); !strings.HasPrefix(res.stdout, headline) || strings.Count(res.stdout, "\n      caused by the lookup of ") != 2 {
+		t.Errorf("analyze does not have the story, with the line\n%s\n%s", headline, res.stdout)
+	}
+
 	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "--timeout", toolTimeout()}, labOnly(l)...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +113,6 @@ func TestStories(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(o.Stdout())
-	headline := "8 lookups for www.example.test, 4 of them NXDOMAIN from search domains, 2 of them by servers that asked on\n"
 	if !strings.HasPrefix(text, headline) || strings.Count(text, " lookups for ") != 1 || strings.Count(text, "\n    caused by the lookup of ") != 0 {
 		t.Errorf("text does not have one story, with the line\n%s\n%s", headline, text)
 	}

@@ -10,13 +10,23 @@ import (
 
 // Link ties a lookup to another one.
 type Link struct {
-	Kind string `json:"kind"`
-	How  string `json:"how"` // "seen", "inferred"
-	ID   string `json:"id"`  // of the other lookup
-	Try  int    `json:"try,omitempty"`
+	Kind     string `json:"kind"`
+	How      string `json:"how"` // "seen", "inferred"
+	ID       string `json:"id"`  // of the other lookup
+	Try      int    `json:"try,omitempty"`
+	Client   string `json:"client"` // of the other lookup
+	DNSID    uint16 `json:"dns_id"` // of the other lookup
+	BeforeNS uint64 `json:"before_ns,omitempty"`
+}
 
-	other  tracer.Ref
-	before uint64 // ns by which the other began before this one
+// Story is what the lookups of one story have in common.
+type Story struct {
+	Name     string `json:"name"` // what was asked for, without search domains
+	Lookups  int    `json:"lookups"`
+	NXDomain int    `json:"nxdomain,omitempty"` // of them, for names with a search domain
+	NoData   int    `json:"nodata,omitempty"`   // of them, for names with a search domain
+	Caused   int    `json:"caused,omitempty"`   // of them, by servers that asked on
+	OverTCP  int    `json:"over_tcp,omitempty"` // of them, since an answer was truncated
 }
 
 // Resolve tells of a link that was read from a file what the other lookup is, and
@@ -25,13 +35,16 @@ func (l *Link) Resolve(other tracer.Ref, before uint64) { l.other, l.before = ot
 
 // setStory fills in which story a lookup is part of, and its links.
 func (c *Context) setStory(r *Record, l *tracer.Lookup) {
-	if l.Story != nil {
-		r.Story, r.story = c.id(l.Story.First), l.Story
+	if st := l.Story; st != nil {
+		r.Story = c.id(st.First)
+		r.StoryOf = &Story{
+			Name: st.Name, Lookups: st.Lookups, NXDomain: st.NXDomain, NoData: st.NoData, Caused: st.Caused, OverTCP: st.OverTCP,
+		}
 	}
 	for _, link := range l.Links {
 		r.Links = append(r.Links, Link{
 			Kind: string(link.Kind), How: link.How, ID: c.id(link.Ref), Try: link.Try,
-			other: link.Ref, before: l.Start - min(l.Start, link.Ref.Start),
+			Client: link.Ref.Client.String(), DNSID: link.Ref.DNSID, BeforeNS: l.Start - min(l.Start, link.Ref.Start),
 		})
 	}
 }
@@ -49,13 +62,13 @@ func (r *Record) parent() string {
 // enter writes the headline of a story before its first lookup, and returns how
 // deep in it a lookup lies: what another one caused lies below that.
 func (t *Text) enter(b *bytes.Buffer, r *Record) (depth int) {
-	if r.story == nil { // it is alone, or was read from a file, which does not have all of the story
+	if r.Story == "" || r.StoryOf == nil {
 		t.story = ""
 		return 0
 	}
 	if r.Story != t.story {
 		t.story, t.depths = r.Story, map[string]int{}
-		b.WriteString(t.storyText(r.story))
+		b.WriteString(t.storyText(r.StoryOf))
 	}
 	depth = t.depths[r.parent()] + 1
 	t.depths[r.ID] = depth
@@ -63,7 +76,7 @@ func (t *Text) enter(b *bytes.Buffer, r *Record) (depth int) {
 }
 
 // storyText says what the lookups of a story are about.
-func (t *Text) storyText(st *tracer.Story) string {
+func (t *Text) storyText(st *Story) string {
 	s := t.paint(bold, fmt.Sprintf("%d lookups for %s", st.Lookups, printable(st.Name)))
 	switch {
 	case st.NXDomain > 0 && st.NoData > 0:
@@ -86,16 +99,13 @@ func (t *Text) storyText(st *tracer.Story) string {
 func (t *Text) linksText(b *bytes.Buffer, r *Record) {
 	for _, link := range r.Links {
 		s := ""
-		if !link.other.Client.IsValid() { // read from a file, and not found there
-			continue
-		}
 		switch tracer.LinkKind(link.Kind) {
 		case tracer.LinkParent:
-			s = fmt.Sprintf("caused by the lookup of %s, ID %d", link.other.Client, link.other.DNSID)
+			s = fmt.Sprintf("caused by the lookup of %s, ID %d", printable(link.Client), link.DNSID)
 		case tracer.LinkRetryOf:
-			s = fmt.Sprintf("try %d: the first was %s before, from %s, ID %d", link.Try, duration(link.before), link.other.Client, link.other.DNSID)
+			s = fmt.Sprintf("try %d: the first was %s before, from %s, ID %d", link.Try, duration(link.BeforeNS), printable(link.Client), link.DNSID)
 		case tracer.LinkTruncationOf:
-			s = fmt.Sprintf("over TCP, since the answer to ID %d was truncated", link.other.DNSID)
+			s = fmt.Sprintf("over TCP, since the answer to ID %d was truncated", link.DNSID)
 		default:
 			continue
 		}

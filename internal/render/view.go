@@ -49,10 +49,9 @@ type Record struct {
 	Incomplete bool       `json:"incomplete"`
 	Why        []string   `json:"incomplete_why,omitempty"`
 	Story      string     `json:"story,omitempty"` // the same for lookups that belong together
+	StoryOf    *Story     `json:"story_of,omitempty"`
 	Links      []Link     `json:"links,omitempty"` // to other lookups
 	Nodes      []string   `json:"nodes,omitempty"` // of a lookup of several exports: those that saw it, the client's first
-
-	story *tracer.Story
 }
 
 // Endpoint is an address and a port.
