@@ -43,10 +43,12 @@ func (j *Joined) headOf(node int, id string) (string, *lookup) {
 func (w *whole) relink() {
 	base := w.parts[0].record
 	story := ""
+	var storyOf *render.Story
 	var links []render.Link
 	for _, p := range w.parts {
 		if story == "" && p.record.Story != "" {
 			story, _ = w.headOf(p.l.node, p.record.Story)
+			storyOf = p.record.StoryOf
 		}
 		for _, link := range p.record.Links {
 			id, other := w.headOf(p.l.node, link.ID)
@@ -61,7 +63,7 @@ func (w *whole) relink() {
 			links = append(links, link)
 		}
 	}
-	base.Story, base.Links = story, links
+	base.Story, base.StoryOf, base.Links = story, storyOf, links
 }
 
 // rootTime is when a lookup began, by the clock of the root.

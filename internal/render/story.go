@@ -30,8 +30,12 @@ type Story struct {
 }
 
 // Resolve tells of a link that was read from a file what the other lookup is, and
-// by how many ns it began before.
-func (l *Link) Resolve(other tracer.Ref, before uint64) { l.other, l.before = other, before }
+// by how many ns it began before, as far as several nodes together know it.
+func (l *Link) Resolve(other tracer.Ref, before uint64) {
+	if other.Client.IsValid() {
+		l.Client, l.DNSID, l.BeforeNS = other.Client.String(), other.DNSID, before
+	}
+}
 
 // setStory fills in which story a lookup is part of, and its links.
 func (c *Context) setStory(r *Record, l *tracer.Lookup) {
@@ -99,6 +103,9 @@ func (t *Text) storyText(st *Story) string {
 func (t *Text) linksText(b *bytes.Buffer, r *Record) {
 	for _, link := range r.Links {
 		s := ""
+		if link.Client == "" { // of a file that does not say
+			continue
+		}
 		switch tracer.LinkKind(link.Kind) {
 		case tracer.LinkParent:
 			s = fmt.Sprintf("caused by the lookup of %s, ID %d", printable(link.Client), link.DNSID)
