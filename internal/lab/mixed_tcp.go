@@ -101,8 +101,9 @@ func (f *mixedFlow) noConnection(err error) {
 		first.end(cameRefused)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		first.end(cameTimeout)
-		// this process was stopped meanwhile, and it is not known where
-		first.log.Doubtful = first.log.Ended.Sub(first.log.Sent) > mixedConnect+mixedSlack
+		// this process was stopped before or meanwhile, and it is not known where
+		waited := first.log.Ended.Sub(first.log.Sent)
+		first.log.Doubtful = (waited - mixedConnect).Abs() > mixedSlack
 	}
 	f.fail(err) // for what has not ended
 }
