@@ -126,6 +126,7 @@ func TestForwarders(t *testing.T) {
 // A node's own cache has an address that conntrack leaves alone, and asks the
 // service in its turn.
 func TestNodeLocalCache(t *testing.T) {
+	sameEverywhere(t, "rules that all kernels have")
 	l := raiseBare(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	mustStart(t)(lab.StartCoreDNS(t.Context(), l.DNSB, lab.DaemonOptions{}))
 	mustStart(t)(lab.StartNodeLocal(t.Context(), l.NodeA, lab.DaemonOptions{}))

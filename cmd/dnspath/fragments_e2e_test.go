@@ -104,6 +104,7 @@ func TestFragments(t *testing.T) {
 // Where connections are tracked, a node puts the pieces together, translates the
 // reply and takes it to pieces again.
 func TestFragmentsOfService(t *testing.T) {
+	sameEverywhere(t, "TestFragments has the same pieces")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	o := observe(t, labOnly(l)...)
 	if err := bigAnswer(t, l, lab.Service(), "big3000.whole.example.test."); err != nil {

@@ -125,6 +125,7 @@ func TestICMP(t *testing.T) {
 
 // Where only the client's end is seen, the error tells what happened elsewhere.
 func TestICMPFromElsewhere(t *testing.T) {
+	sameEverywhere(t, "TestICMP sees the same errors")
 	l := raise(t, lab.Config{})
 	if err := l.NodeB.IP(t.Context(), "route", "add", "unreachable", "10.244.2.99"); err != nil {
 		t.Fatal(err)

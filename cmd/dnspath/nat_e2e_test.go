@@ -45,6 +45,7 @@ func checkRewrites(t *testing.T, r *render.Record, query, reply []string) {
 
 // A pod asks a server outside the cluster: its node gives its own address.
 func TestMasquerade(t *testing.T) {
+	sameEverywhere(t, "TestHostNetworkClient goes the same way")
 	for _, c := range []struct {
 		name, rule, addr string
 	}{
@@ -81,6 +82,7 @@ func TestMasquerade(t *testing.T) {
 // A DNS pod asks its own service, and is given itself. What makes that work is
 // that its node hides from it who asks.
 func TestHairpin(t *testing.T) {
+	sameEverywhere(t, "TestHostNetworkClient is translated alike")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSA}, BridgeNF: true})
 	o := observe(t, labOnly(l)...)
 	res := ask(t, l.DNSA, lab.Service(), "hairpin.example.test.", nil)
@@ -112,6 +114,7 @@ func TestHairpin(t *testing.T) {
 
 // NAT by BPF programs on the pod's device, with no hook of netfilter between.
 func TestProgramTranslates(t *testing.T) {
+	sameEverywhere(t, "programs are listed in user space")
 	for _, c := range []struct {
 		name string
 		tcx  bool
@@ -142,6 +145,7 @@ func TestProgramTranslates(t *testing.T) {
 // The service is rewritten when the client connects, or sends, as Cilium does: no
 // packet ever bears its address, so the lookup is one to the backend.
 func TestConnectTimeRewrite(t *testing.T) {
+	sameEverywhere(t, "no packet shows it")
 	l := raise(t, lab.Config{})
 	group := rewriteAtConnect(t, lab.Service().Addr(), l.DNSB.Addr)
 	// dnsmasq does not connect its sockets, and takes answers from whom it has asked alone.

@@ -27,6 +27,7 @@ func digTime() string { return strings.TrimSuffix(Patience(2e9).String(), "s") }
 
 // TestForwarders has each daemon answer by itself, and ask another.
 func TestForwarders(t *testing.T) {
+	sameEverywhere(t, "servers and clients in user space")
 	type start func(context.Context, *NS, DaemonOptions) (*Daemon, error)
 	starts := map[string]start{"dnsmasq": StartDnsmasq, "unbound": StartUnbound, "coredns": StartCoreDNS}
 	for name, start := range starts {
@@ -102,6 +103,7 @@ func TestNodeLocal(t *testing.T) {
 
 // TestResolvers has the resolvers of C and of Go ask as pods do.
 func TestResolvers(t *testing.T) {
+	sameEverywhere(t, "servers and clients in user space")
 	l := raiseBare(t, Config{})
 	if _, err := StartUnbound(t.Context(), l.DNSB, DaemonOptions{}); err != nil {
 		t.Fatal(err)

@@ -49,6 +49,7 @@ func TestFragments(t *testing.T) {
 
 // TestTruncated has dig learn that an answer is too long for UDP.
 func TestTruncated(t *testing.T) {
+	sameEverywhere(t, "dig decides")
 	l := raise(t, Config{})
 	counts := count(t, l.DNSB, synToDNS)
 	dig := func(args ...string) (string, error) {
@@ -71,6 +72,7 @@ func TestTruncated(t *testing.T) {
 
 // TestICMP has each kind of error come to who sent the packet that it is about.
 func TestICMP(t *testing.T) {
+	sameEverywhere(t, "the end-to-end tests raise each")
 	for _, c := range []struct {
 		name   string
 		inject func(ctx context.Context, l *Lab) error

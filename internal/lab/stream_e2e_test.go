@@ -122,6 +122,7 @@ func number(t *testing.T, s string) (n int) {
 // A handshake that gets no answer is repeated, a data segment too; and where
 // nobody listens it is reset.
 func TestStreamFaults(t *testing.T) {
+	sameEverywhere(t, "the end-to-end tests raise each")
 	l := raise(t, Config{})
 	server := netip.AddrPortFrom(l.DNSB.Addr, dnsPort)
 	counts := count(t, l.NodeB, synToDNS, toServer)
