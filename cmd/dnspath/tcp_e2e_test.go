@@ -151,7 +151,7 @@ func TestTCPStreams(t *testing.T) {
 func TestTCPFaults(t *testing.T) {
 	l := raise(t, lab.Config{})
 	dnsB := netip.AddrPortFrom(l.DNSB.Addr, 53)
-	const short = 200 * time.Millisecond
+	short := lab.Patience(200 * time.Millisecond)
 	cases := []struct {
 		name    string
 		label   string
@@ -164,7 +164,8 @@ func TestTCPFaults(t *testing.T) {
 		detail  string
 		lookup  string // its name, if it has one
 	}{
-		{"SYN dropped", "a", dnsB, l.Client, "tcp sport PORT tcp flags & (syn|ack) == syn drop", 1300 * time.Millisecond,
+		{"SYN dropped", "a", dnsB, l.Client, "tcp sport PORT tcp flags & (syn|ack) == syn drop", 1200*time.Millisecond + lab.Patience(100*time.Millisecond), // it is repeated after a second, however slow the machine
+
 			os.ErrDeadlineExceeded, "dropped", "the SYN: ", ""},
 		{"SYN-ACK dropped", "a", dnsB, l.Client, "tcp dport PORT tcp flags & (syn|ack) == (syn|ack) drop", short,
 			os.ErrDeadlineExceeded, "dropped", "the SYN-ACK: ", ""},
@@ -172,7 +173,7 @@ func TestTCPFaults(t *testing.T) {
 			os.ErrDeadlineExceeded, "dropped", "the query: ", "a"},
 		{"reply dropped", "a", dnsB, l.Client, "tcp dport PORT ip length > 60 drop", short,
 			os.ErrDeadlineExceeded, "dropped", "the reply: ", "a"},
-		{"query lost once", "a", dnsB, l.Client, "tcp sport PORT ip length > 60 limit rate 1/hour burst 1 packets drop", time.Second,
+		{"query lost once", "a", dnsB, l.Client, "tcp sport PORT ip length > 60 limit rate 1/hour burst 1 packets drop", lab.Patience(time.Second),
 			nil, "answered", "", "a"},
 		{"nobody listens", "a", netip.AddrPortFrom(l.Client.Addr, 53), l.DNSB, "", short,
 			syscall.ECONNREFUSED, "rejected", "TCP reset by 10.244.1.10:53", ""},
@@ -198,7 +199,7 @@ func TestTCPFaults(t *testing.T) {
 	o := observe(t, append(labOnly(l), "--count", fmt.Sprint(len(cases)))...)
 	for i, c := range cases {
 		stream(t, c.from, lab.StreamOptions{
-			Server: c.server, Names: []string{c.label + ".example.test."}, LocalPort: port(i), Timeout: lab.Patience(c.timeout),
+			Server: c.server, Names: []string{c.label + ".example.test."}, LocalPort: port(i), Timeout: c.timeout,
 		}, c.err)
 	}
 	x := wait(t, o)

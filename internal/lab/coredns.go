@@ -47,12 +47,8 @@ func StartCoreDNS(ctx context.Context, ns *NS, opts DaemonOptions) (*Daemon, err
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(runDir, "coredns-")
+	path, err := ns.writeFile("Corefile", corefile(opts))
 	if err != nil {
-		return nil, fmt.Errorf("start coredns: %w", err)
-	}
-	path := filepath.Join(dir, "Corefile") // in the lab's own /run: it goes with the process
-	if err := os.WriteFile(path, []byte(corefile(opts)), 0o444); err != nil {
 		return nil, fmt.Errorf("start coredns: %w", err)
 	}
 	d, err := startDaemon(ctx, ns, opts, program, "-quiet", "-conf", path)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -69,6 +71,23 @@ func startDaemon(ctx context.Context, ns *NS, opts DaemonOptions, name string, a
 		ns.lab.onClose(d.Close)
 	}
 	return d, nil
+}
+
+// writeFile writes a file for a program of the namespace and returns its path. The
+// lab's Close removes it; it is in the lab's own /run, which goes with the process.
+func (ns *NS) writeFile(name, text string) (string, error) {
+	dir, err := os.MkdirTemp(runDir, name+"-")
+	if err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	if ns.lab != nil {
+		ns.lab.onClose(func() error { return os.RemoveAll(dir) })
+	}
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o444); err != nil {
+		return "", fmt.Errorf("write %s: %w", name, err)
+	}
+	return path, nil
 }
 
 // awaitDNS asks until an answer comes. A port that nobody listens on refuses at

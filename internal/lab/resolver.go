@@ -2,11 +2,8 @@ package lab
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -22,18 +19,14 @@ type ResolvConf struct {
 // machine's here: then it is made.
 const withResolvConf = `
 put() {
-	file=$(readlink -f "$2") && mkdir -p "${file%/*}" && { [ -e "$file" ] || : >"$file"; } && mount --bind "$1" "$file"
+	file=$(readlink -f "$2") && mkdir -p "${file%/*}" && { [ -e "$file" ] || : >"$file"; } && mount -n --bind "$1" "$file"
 }
-put "$1/resolv.conf" /etc/resolv.conf && put "$1/nsswitch.conf" /etc/nsswitch.conf && shift && exec "$@"
+put "$1" /etc/resolv.conf && put "$2" /etc/nsswitch.conf && shift 2 && exec "$@"
 `
 
 // CommandWith is Command for a program that uses the C library's resolver, or
 // reads its configuration as dig does. Names come from DNS alone.
 func (ns *NS) CommandWith(ctx context.Context, conf ResolvConf, name string, args ...string) (*Cmd, error) {
-	dir, err := os.MkdirTemp(runDir, "resolver-")
-	if err != nil {
-		return nil, fmt.Errorf("write resolv.conf: %w", err)
-	}
 	var t ruleText
 	t.add("nameserver %s", conf.Server)
 	if len(conf.Search) > 0 {
@@ -42,12 +35,15 @@ func (ns *NS) CommandWith(ctx context.Context, conf ResolvConf, name string, arg
 	if conf.Options != "" {
 		t.add("options %s", conf.Options)
 	}
-	for file, text := range map[string]string{"resolv.conf": t.String(), "nsswitch.conf": "hosts: dns\n"} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o444); err != nil {
-			return nil, fmt.Errorf("write %s: %w", file, err)
-		}
+	resolv, err := ns.writeFile("resolv.conf", t.String())
+	if err != nil {
+		return nil, err
 	}
-	return ns.Command(ctx, "unshare", append([]string{"-m", "sh", "-c", withResolvConf, "sh", dir, name}, args...)...), nil
+	nsswitch, err := ns.writeFile("nsswitch.conf", "hosts: dns\n")
+	if err != nil {
+		return nil, err
+	}
+	return ns.Command(ctx, "unshare", append([]string{"-m", "sh", "-c", withResolvConf, "sh", resolv, nsswitch, name}, args...)...), nil
 }
 
 // Resolver returns Go's own resolver, which asks the server from the namespace.

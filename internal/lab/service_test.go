@@ -87,7 +87,7 @@ func TestLoadIDs(t *testing.T) {
 func TestConfigRefused(t *testing.T) {
 	for name, cfg := range map[string]Config{
 		"service":  {Service: "ebpf"},
-		"overlay":  {Overlay: "gre"},
+		"overlay":  {Overlay: "sit"},
 		"endpoint": {Endpoints: []string{NodeA}},
 	} {
 		if _, err := cfg.complete(); err == nil {

@@ -3,20 +3,14 @@ package lab
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 )
 
 // StartUnbound runs the real Unbound in the namespace, and returns when it
 // answers. It reads no file of the machine's and validates nothing.
 func StartUnbound(ctx context.Context, ns *NS, opts DaemonOptions) (*Daemon, error) {
 	opts = opts.complete(ns)
-	dir, err := os.MkdirTemp(runDir, "unbound-")
+	path, err := ns.writeFile("unbound.conf", unboundConf(opts))
 	if err != nil {
-		return nil, fmt.Errorf("start unbound: %w", err)
-	}
-	path := filepath.Join(dir, "unbound.conf") // in the lab's own /run: it goes with the process
-	if err := os.WriteFile(path, []byte(unboundConf(opts)), 0o444); err != nil {
 		return nil, fmt.Errorf("start unbound: %w", err)
 	}
 	return startDaemon(ctx, ns, opts, "unbound", "-d", "-c", path)
