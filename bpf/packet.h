@@ -401,7 +401,8 @@ static __always_inline __u32 tsval(const struct tcp_and_options *t)
 /*
  * look_tcp takes in the TCP segment at f->l4_off, unless it acknowledges and no
  * more. A segment sent again lies in the same memory, and has the same sequence
- * number: its timestamp and IP ID tell it from the first.
+ * number: its timestamp and IP ID tell it from the first. What it acknowledges
+ * tells resets apart, which have neither.
  */
 static __always_inline enum holds look_tcp(struct found *f)
 {
@@ -424,10 +425,11 @@ static __always_inline enum holds look_tcp(struct found *f)
 	f->flags |= sent_by_server(t.tcp.source, t.tcp.dest); /* FLAG_QR */
 
 	__u32 words[] = { (__u32)t.tcp.source << 16 | t.tcp.dest, t.tcp.seq, t.tcp.check };
-	__u32 what[] = { t.tcp.seq, (__u32)f->ip_id << 16 | t.tcp.flags, len, tsval(&t) };
+	__u32 what[] = { t.tcp.seq, t.tcp.ack_seq, (__u32)f->ip_id << 16 | t.tcp.flags, len,
+			 tsval(&t) };
 
 	f->digest = mix(f->digest, words, 3);
-	f->message = mix(IPPROTO_TCP, what, 4);
+	f->message = mix(IPPROTO_TCP, what, 5);
 	return HOLDS_DNS;
 }
 
