@@ -49,7 +49,8 @@ func segments(r *render.Record) (lines []string) {
 // checkTCP checks what all lookups over TCP say of themselves.
 func checkTCP(t *testing.T, r *render.Record) {
 	t.Helper()
-	if r.Transport != "tcp" || r.Attempts != 1 || r.Incomplete {
+	again := slices.ContainsFunc(segments(r), func(s string) bool { return strings.HasPrefix(s, "query") && strings.HasSuffix(s, "again") })
+	if r.Transport != "tcp" || (r.Attempts != 1) != again || again && lab.Slowness() == 1 || r.Incomplete { // a slow machine is late with its ACK
 		t.Errorf("%s: over %s, %d attempts, incomplete %v %q; want tcp, 1", r.Name, r.Transport, r.Attempts, r.Incomplete, r.Why)
 	}
 }
@@ -57,6 +58,9 @@ func checkTCP(t *testing.T, r *render.Record) {
 // One lookup over TCP to a service: each segment is translated as the first.
 func TestTCP(t *testing.T) {
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
+	for _, server := range []netip.AddrPort{lab.Service(), lab.Service6()} {
+		ask(t, l.Client, server, "warm.example.test.", nil) // a SYN that waits for a neighbour's address may be sent twice
+	}
 	o := observe(t, labOnly(l)...)
 	res, err := l.Client.Lookup(t.Context(), lab.LookupOptions{Server: lab.Service(), Name: "a.example.test.", TCP: true})
 	if err != nil {
@@ -88,11 +92,13 @@ func TestTCP(t *testing.T) {
 		if r.Server.String() != service || r.Backend == nil || r.Backend.String() != backend {
 			t.Errorf("server %v, backend %v", r.Server, r.Backend)
 		}
-		for leg, change := range []string{"dnat " + service + ">" + backend, "un-dnat " + backend + ">" + service} {
-			for _, leg := range []int{leg, leg + 2} {
-				if diff := cmp.Diff([]string{"node-a " + change}, rewrites(r, leg)); diff != "" {
-					t.Errorf("%s: rewrites of segment %d (-want +got):\n%s%q", name, leg, diff, way(r, leg))
-				}
+		changes := map[string]string{"query": "node-a dnat " + service + ">" + backend, "reply": "node-a un-dnat " + backend + ">" + service}
+		for leg := range r.Legs {
+			if r.Legs[leg].Segment == "RST" || r.Legs[leg].Segment == "FIN" {
+				continue // the observer may have ended before it arrived
+			}
+			if diff := cmp.Diff([]string{changes[r.Legs[leg].Direction]}, rewrites(r, leg)); diff != "" {
+				t.Errorf("%s: rewrites of %s (-want +got):\n%s%q", name, segments(r)[leg], diff, way(r, leg))
 			}
 		}
 	}
