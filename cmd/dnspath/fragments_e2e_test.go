@@ -138,6 +138,7 @@ func TestFragmentsOfService(t *testing.T) {
 // The underlay's MTU may be too small for what a tunnel makes of a big answer:
 // the outer packet is what is in pieces then.
 func TestFragmentsOfTunnel(t *testing.T) {
+	sameEverywhere(t, "TestFragments has pieces too, and half a minute is dear")
 	l := raise(t, lab.Config{})
 	for _, ns := range []*lab.NS{l.NodeA, l.NodeB} {
 		if err := ns.IP(t.Context(), "link", "set", lab.WireDev, "mtu", "1400"); err != nil {
