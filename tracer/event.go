@@ -70,6 +70,22 @@ type Tunnel struct {
 	In   *Tunnel        `json:"in,omitempty"` // the tunnel around this one; nil: none
 }
 
+// depth returns in how many tunnels a packet is.
+func (t *Tunnel) depth() (n int) {
+	for ; t != nil; t = t.In {
+		n++
+	}
+	return n
+}
+
+// outermost returns the tunnel around all others.
+func (t *Tunnel) outermost() *Tunnel {
+	for t.In != nil {
+		t = t.In
+	}
+	return t
+}
+
 // TCP is what a TCP segment says. Of segments without payload, only those that
 // open or end a connection are observed.
 type TCP struct {

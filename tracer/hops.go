@@ -235,11 +235,11 @@ var netfilterFrees = map[string]bool{"nf_hook_slow": true, "nft_do_chain": true}
 // change says how e differs from the hop before it, or nil.
 func (b *hopBuilder) change(last *Hop, e *Event) *Change {
 	var c *Change
-	switch {
-	case last.Tunnel == nil && e.Tunnel != nil:
-		c = &Change{Kind: ChangeEncap, Tunnel: e.Tunnel}
-	case last.Tunnel != nil && e.Tunnel == nil:
-		c = &Change{Kind: ChangeDecap, Tunnel: last.Tunnel}
+	switch before, after := last.Tunnel.depth(), e.Tunnel.depth(); {
+	case before < after:
+		c = &Change{Kind: ChangeEncap, Tunnel: e.Tunnel.outermost()}
+	case before > after:
+		c = &Change{Kind: ChangeDecap, Tunnel: last.Tunnel.outermost()}
 	}
 	if last.Dst != e.Dst {
 		c = both(c, b.nat(b.ofDst, last.Dst, e.Dst, e))

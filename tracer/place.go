@@ -243,6 +243,9 @@ func (l *legState) continues(e *Event) bool {
 // limit and destination: a packet goes by a device, or leaves a host, once,
 // unless it goes round in a loop, which costs it hops. So it is another packet.
 func (l *legState) again(e *Event) bool {
+	if l.sentAgain(e) {
+		return true
+	}
 	switch e.Probe {
 	case ProbeNetDevQueue, ProbeNetifRx, ProbeNetifReceiveSkb:
 	case ProbeNFEnter, ProbeNFHookSlow:
@@ -254,8 +257,20 @@ func (l *legState) again(e *Event) bool {
 	}
 	return slices.ContainsFunc(l.events, func(old *Event) bool {
 		return old.Probe == e.Probe && old.Verdict == e.Verdict && old.NetNS == e.NetNS && old.Ifindex == e.Ifindex && old.Hook == e.Hook &&
-			old.TTL == e.TTL && old.Dst == e.Dst && (old.Tunnel == nil) == (e.Tunnel == nil)
+			old.TTL == e.TTL && old.Dst == e.Dst && old.Tunnel.depth() == e.Tunnel.depth()
 	})
+}
+
+// sentAgain reports whether e has a segment where it is sent, with the addresses
+// with which it is, although it was in another namespace by then: TCP sends what
+// it repeats from the same memory.
+func (l *legState) sentAgain(e *Event) bool {
+	if l.tcp == nil || !e.Local || e.Freed != nil || e.Tunnel != nil || len(l.events) == 0 {
+		return false
+	}
+	first := l.events[0]
+	return first.Local && first.NetNS == e.NetNS && first.Src == e.Src && first.Dst == e.Dst &&
+		slices.ContainsFunc(l.events, func(old *Event) bool { return old.NetNS != e.NetNS })
 }
 
 // newLeg starts a leg with e, or returns nil if the lookup has too many.

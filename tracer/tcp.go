@@ -20,6 +20,7 @@ type connState struct {
 	last     uint64         // newest event
 	over     bool           // somebody has closed or reset it
 	begun    bool           // its SYN was seen
+	opened   bool           // the SYN has opened a lookup
 	replied  bool           // a question was answered
 	answered uint16         // its ID
 	gone     bool           // it is forgotten
@@ -181,11 +182,12 @@ func (c *Correlator) newSegment(conn *connState, e *Event) *legState {
 	owners := conn.unanswered()
 	switch leg.tcp.kind {
 	case "SYN":
-		if conn.first == nil && leg.attempt == 1 && len(conn.lookups) == 0 {
+		if !conn.opened { // else its lookup's time is up, or over
+			conn.opened = true
 			conn.first = c.open(e)
 			conn.first.conn = conn
 			conn.lookups = append(conn.lookups, conn.first)
-			owners = conn.lookups
+			owners = []*lookupState{conn.first}
 		}
 	case "SYN-ACK":
 		conn.server.start(e.TCP.Seq)

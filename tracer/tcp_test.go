@@ -328,6 +328,47 @@ func cut(random *rand.Rand, b []byte, segment func([]byte) *packet, send func(*p
 	}
 }
 
+// TestSYNTooLate holds that a SYN which is repeated when its lookup's time is up
+// is no lookup of its own.
+func TestSYNTooLate(t *testing.T) {
+	s := newScene()
+	syn := s.stream().fromClient(TCP{SYN: true}, nil)
+	for range 4 {
+		syn.leavePod().drop(aVeth, "QDISC_DROP", "qdisc")
+		s.pass(4 * time.Second)
+		syn = syn.again()
+	}
+	var got []streamed
+	for _, l := range correlateLive(t, s.events) {
+		got = append(got, streamedOf(l))
+	}
+	if diff := gocmp.Diff([]streamed{{
+		"", OutcomeDropped, "the SYN: QDISC_DROP in qdisc: the device's queue (qdisc) dropped it", 2, []string{"SYN", "SYN again"},
+	}}, got); diff != "" {
+		t.Errorf("lookups (-want +got):\n%s", diff)
+	}
+}
+
+// TestSegmentAgain has IPv6: no IP ID, and the same memory.
+func TestSegmentAgain(t *testing.T) {
+	s := newScene()
+	s.blind = true
+	st := s.stream()
+	syn := st.fromClient(TCP{SYN: true}, nil)
+	syn.reachServer()
+	repeated := syn.again()
+	repeated.id, repeated.ipid = syn.id, syn.ipid
+	repeated.sender = podEth0.ns
+	repeated.see(ProbeNetDevStartXmit, podEth0).rx(aVeth)
+	lookups := correlate(t, CorrelatorOptions{}, s.events)
+	if len(lookups) != 1 {
+		t.Fatalf("%d lookups, want 1", len(lookups))
+	}
+	if diff := gocmp.Diff([]string{"SYN", "SYN again"}, streamedOf(lookups[0]).Legs); diff != "" {
+		t.Errorf("legs (-want +got):\n%s", diff)
+	}
+}
+
 // TestStreamCut holds that each question on a connection is a lookup of its own,
 // with its answer, wherever segments begin and in whichever order they come.
 func TestStreamCut(t *testing.T) {
