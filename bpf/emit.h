@@ -91,8 +91,7 @@ static __noinline int knows_later(struct sk_buff *skb, struct found *f)
 }
 
 /* leaves says whether a process of this host sends the packet, and not a tunnel or IPVS. */
-static __always_inline bool leaves(struct sk_buff *skb, const struct found *f,
-				   const struct site *s)
+static __always_inline bool leaves(struct sk_buff *skb, const struct found *f, const struct site *s)
 {
 	return s->in_hook && !s->foreign && s->hook == NF_INET_LOCAL_OUT && !f->tunnel &&
 	       BPF_CORE_READ(skb, sk);

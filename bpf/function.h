@@ -25,7 +25,7 @@ static __noinline int report(const struct call *c, struct sk_buff *skb, const st
 
 /* sight_at says what the call of a function tells of the packet's way. */
 static __noinline enum sight sight_at(struct sk_buff *skb, const struct found *f,
-					   const struct site *s)
+				      const struct site *s)
 {
 	switch (s->probe) {
 	case PROBE_IP_SEND_SKB:

@@ -51,7 +51,7 @@ static __always_inline bool same(const struct life *l, const struct found *f)
 enum sight {
 	SIGHT_END, /* a socket, a process or the end has it */
 	SIGHT_WAY,
-	SIGHT_SEND, /* a device is given it: no packet comes to another namespace by that */
+	SIGHT_SEND,  /* a device is given it: no packet comes to another namespace by that */
 	SIGHT_START, /* a process of this host sends it */
 };
 
