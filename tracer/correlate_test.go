@@ -87,6 +87,7 @@ func TestWholeLookup(t *testing.T) {
 			ID: 4711, Response: true, Name: "a.example.test.", Type: dns.TypeA, Class: 1, Records: 1,
 			Answers: []netip.Addr{answerAddr},
 		},
+		ReplyLen:  62,
 		Transport: TransportUDP,
 		Client:    webPod, Server: service, Backend: backend, NetNS: nsPod, PID: 4242, Comm: "dig", Attempts: 1,
 		Outcome: OutcomeAnswered,

@@ -27,6 +27,7 @@ type Lookup struct {
 	DNSID    uint16
 	Question *Message // of the query; of the reply if no query was seen; never nil
 	Reply    *Message // nil if none was seen
+	ReplyLen int      // bytes of Reply; 0 if none was seen
 
 	Transport Transport
 	Client    netip.AddrPort // as in the query's first event

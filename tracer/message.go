@@ -18,6 +18,7 @@ type Message struct {
 	Answers  []netip.Addr // of A and AAAA records
 	Records  int          // answer records, as the header counts them
 	TC       bool         // truncated by the server
+	UDPSize  uint16       // of EDNS (RFC 6891 section 6.2.3): what the sender takes over UDP, bytes; 0: no EDNS seen
 	Partial  bool         // not all of the message was captured: Answers may lack some
 	Defect   string       // why it is malformed; "" if nothing that was read is
 }
@@ -65,30 +66,52 @@ func ParseMessage(data []byte, length int) *Message {
 	case questions == 0 && !m.Response:
 		m.Defect = "query without a question"
 	default:
-		m.readAnswers(data, off)
+		if off = m.readAnswers(data, off); off > 0 {
+			m.readOptions(data, off, int(be16(data, 8))+int(be16(data, 10)))
+		}
 	}
 	return m
 }
 
-func (m *Message) readAnswers(data []byte, off int) {
+// maxOthers bounds the records behind the answers that are looked at.
+const maxOthers = 64
+
+// readOptions looks for EDNS among n records. What is malformed there is no
+// defect of the answers.
+func (m *Message) readOptions(data []byte, off, n int) {
+	for range min(n, maxOthers) {
+		rr, next, err := dns.UnpackRR(data, off)
+		if err != nil || next <= off {
+			return
+		}
+		if opt, ok := rr.(*dns.OPT); ok {
+			m.UDPSize = opt.UDPSize()
+			return
+		}
+		off = next
+	}
+}
+
+// readAnswers returns the offset behind the answers, or 0 if they can't all be read.
+func (m *Message) readAnswers(data []byte, off int) int {
 	for i := range m.Records {
 		if off >= len(data) { // no error to UnpackRR
 			if !m.Partial {
 				m.Defect = fmt.Sprintf("answer record %d: beyond the message", i+1)
 			}
-			return
+			return 0
 		}
 		rr, next, err := dns.UnpackRR(data, off)
 		if err != nil {
 			if !m.Partial {
 				m.Defect = fmt.Sprintf("answer record %d: %v", i+1, err)
 			}
-			return
+			return 0
 		}
 		off = next
 		if len(m.Answers) == maxAnswers {
 			m.Partial = true
-			return
+			return 0
 		}
 		switch rr := rr.(type) {
 		case *dns.A:
@@ -101,6 +124,7 @@ func (m *Message) readAnswers(data []byte, off int) {
 			}
 		}
 	}
+	return off
 }
 
 // questionDefect says what is wrong with the question at off, walking its

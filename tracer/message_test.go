@@ -45,6 +45,16 @@ const (
 	truncation = 0x8200 // QR, TC
 )
 
+// withEDNS adds the option of a server that takes 4096 bytes.
+func withEDNS(t *testing.T, b []byte) []byte {
+	t.Helper()
+	m := new(dns.Msg)
+	if err := m.Unpack(b); err != nil {
+		t.Fatal(err)
+	}
+	return mustPack(m.SetEdns0(4096, false))
+}
+
 func TestParseMessage(t *testing.T) {
 	addrs := func(texts ...string) (list []netip.Addr) {
 		for _, text := range texts {
@@ -63,6 +73,12 @@ func TestParseMessage(t *testing.T) {
 		want   Message
 	}{
 		{"query", mustPack(query), 0, Message{ID: 0x1234, Name: "a.example.test.", Type: dns.TypeAAAA, Class: 1}},
+		{"query with EDNS", mustPack(query.Copy().SetEdns0(1232, false)), 0, Message{
+			ID: 0x1234, Name: "a.example.test.", Type: dns.TypeAAAA, Class: 1, UDPSize: 1232,
+		}},
+		{"EDNS behind answers", withEDNS(t, testReply(t, "www.example.test. 30 IN A 203.0.113.7")), 0, Message{
+			ID: 0x1234, Response: true, Name: "www.example.test.", Type: 1, Class: 1, Records: 1, Answers: addrs("203.0.113.7"), UDPSize: 4096,
+		}},
 		{"reply", reply, 0, Message{
 			ID: 0x1234, Response: true, Name: "www.example.test.", Type: 1, Class: 1, Records: 1, Answers: addrs("203.0.113.7"),
 		}},

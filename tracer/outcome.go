@@ -103,7 +103,7 @@ func (l *lookupState) transmits(leg *legState) bool {
 
 func (l *lookupState) setMessages(out *Lookup) {
 	if l.answer != nil {
-		out.Reply = l.answer.message
+		out.Reply, out.ReplyLen = l.answer.message, l.answer.size-2
 	}
 	if l.request != nil {
 		out.Question = l.request.message
@@ -114,7 +114,7 @@ func (l *lookupState) setMessages(out *Lookup) {
 		case !leg.response && (out.Question == nil || out.Question.Response):
 			out.Question = leg.message
 		case leg.response && out.Reply == nil:
-			out.Reply = leg.message
+			out.Reply, out.ReplyLen = leg.message, int(leg.events[0].DNSLen)
 			if out.Question == nil {
 				out.Question = leg.message
 			}

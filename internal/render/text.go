@@ -80,11 +80,26 @@ func (t *Text) headline(b *bytes.Buffer, r *Record) {
 	if r.Transport != "tcp" || r.Name != "" || r.DNSID != 0 { // else no message of the connection was seen
 		fmt.Fprintf(b, "; ID %d", r.DNSID)
 	}
-	b.WriteString(sentText(r) + "\n")
+	b.WriteString(sentText(r) + sizeText(r) + "\n")
 	t.linksText(b, r)
 	if r.Defect != "" {
 		fmt.Fprintf(b, "  %s %s\n", t.paint(yellow, "malformed:"), printable(r.Defect))
 	}
+}
+
+// plainSize is how long a reply over UDP may be without EDNS (RFC 1035 section 4.2.1).
+const plainSize = 512
+
+// sizeText tells of the sizes if they may matter: the reply was truncated, or is large.
+func sizeText(r *Record) string {
+	if r.Transport != "udp" || r.ReplySize == 0 || !r.Truncated && r.ReplySize <= plainSize {
+		return ""
+	}
+	s := fmt.Sprintf("; the reply has %d bytes, ", r.ReplySize)
+	if r.EDNSSize == 0 {
+		return s + "the client sent no EDNS"
+	}
+	return s + fmt.Sprintf("the client takes %d", r.EDNSSize)
 }
 
 // outcome says in one phrase how it ended.

@@ -42,8 +42,10 @@ type Record struct {
 	Detail     string     `json:"detail,omitempty"`
 	Rcode      string     `json:"rcode,omitempty"`
 	Answers    []string   `json:"answers,omitempty"`
-	Truncated  bool       `json:"truncated,omitempty"` // the TC bit of the reply
-	Defect     string     `json:"defect,omitempty"`    // what is malformed in the query, or in the reply
+	Truncated  bool       `json:"truncated,omitempty"`  // the TC bit of the reply
+	EDNSSize   uint16     `json:"edns_size,omitempty"`  // what the client takes over UDP, bytes; absent: no EDNS
+	ReplySize  int        `json:"reply_size,omitempty"` // of the reply, bytes
+	Defect     string     `json:"defect,omitempty"`     // what is malformed in the query, or in the reply
 	Legs       []Leg      `json:"legs"`
 	Findings   []struct{} `json:"findings"` // none are made yet
 	Incomplete bool       `json:"incomplete"`
@@ -217,6 +219,10 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 	}
 	if l.Question.Name != "" {
 		r.QType = dns.Type(l.Question.Type).String()
+	}
+	r.EDNSSize, r.ReplySize = l.Question.UDPSize, l.ReplyLen
+	if l.Question.Response { // no query was seen
+		r.EDNSSize = 0
 	}
 	if l.Reply != nil {
 		r.setReply(l.Reply)
