@@ -315,6 +315,9 @@ func TestTruncated(t *testing.T) {
 	if !udp.Truncated || tcp.Truncated {
 		t.Errorf("truncated: udp %v, tcp %v; want true, false", udp.Truncated, tcp.Truncated)
 	}
+	if udp.EDNSSize != 512 || udp.ReplySize > 512 || tcp.ReplySize < 1500 {
+		t.Errorf("client takes %d bytes, replies of %d and %d; want 512, 512 at most, 1500 at least", udp.EDNSSize, udp.ReplySize, tcp.ReplySize)
+	}
 	blocked := byTransport("big1500.blocked.example.test.")
 	udp, tcp = blocked["udpbig1500.blocked.example.test."], blocked["tcp"]
 	if udp == nil || tcp == nil || !udp.Truncated {
