@@ -208,7 +208,7 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 			m.lookup.answer = m
 			conn.answered, conn.replied = m.message.ID, true
 		} else if m.done && !(conn.replied && conn.answered == m.message.ID) {
-			c.unexpected(conn, m)
+			c.orphan(conn, m)
 		}
 	}
 	l := m.lookup
@@ -228,10 +228,10 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 	}
 }
 
-// unexpected makes a lookup of an answer whose question was not seen, as the first
+// orphan makes a lookup of an answer whose question was not seen, as the first
 // of a connection whose beginning was not. Further messages of a zone transfer
 // are none (RFC 5936 section 2.2).
-func (c *Correlator) unexpected(conn *connState, m *tcpMessage) {
+func (c *Correlator) orphan(conn *connState, m *tcpMessage) {
 	if conn.begun || m.message.Name == "" {
 		return
 	}
