@@ -138,13 +138,38 @@ func (l *Leg) isRoutine() bool {
 	return true
 }
 
-// routineText tells such legs in one line.
+// routineText tells such legs in one line, and in one more each which rule has
+// rewritten one of them: the connection's other packets are rewritten as it was.
 func (t *Text) routineText(legs []Leg) string {
 	var names []string
+	var rules strings.Builder
 	from, to := legs[0].Hops[0].TNS, uint64(0)
 	for i := range legs {
 		names = append(names, legs[i].title(1))
 		to = max(to, legs[i].Hops[len(legs[i].Hops)-1].TNS)
+		for j := range legs[i].Hops {
+			for _, text := range legs[i].Hops[j].rewrites() {
+				fmt.Fprintf(&rules, "    %s\n", t.paint(cyan, legs[i].title(1)+": "+text))
+			}
+		}
 	}
-	return fmt.Sprintf("  %s  %s\n", t.paint(bold, strings.Join(names, ", ")), t.paint(dim, "as expected, "+duration(to-min(to, from))))
+	return fmt.Sprintf("  %s  %s\n%s", t.paint(bold, strings.Join(names, ", ")),
+		t.paint(dim, "as expected, "+duration(to-min(to, from))), rules.String())
+}
+
+// rewrites returns the changes at a hop of which it is known what made them.
+func (h *Hop) rewrites() []string {
+	var texts []string
+	note := func(c *Change) {
+		if c.By.Name != "" && c.By.Name != byConntrack {
+			texts = append(texts, changeText(h, c))
+		}
+	}
+	if h.Change != nil {
+		note(h.Change)
+	}
+	for i := range h.Changes {
+		note(&h.Changes[i])
+	}
+	return texts
 }

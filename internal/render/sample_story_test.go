@@ -54,6 +54,10 @@ func overTCP() *tracer.Lookup {
 		tracer.Leg{Segment: "data", Response: true}, tracer.Leg{Segment: "data", Response: true, Again: true},
 		tracer.Leg{Segment: "FIN"}, tracer.Leg{Segment: "FIN", Response: true}, tracer.Leg{Segment: "RST"},
 	))
+	l.Legs[0].Hops[0].Change = &tracer.Change{
+		Kind: tracer.ChangeDNAT, From: service, To: backend, Hook: tracer.HookPrerouting, HookHow: tracer.HowSeen, Conntrack: true,
+		By: &tracer.By{Name: "iptables nat PREROUTING → KUBE-SVC", How: tracer.HowInferred},
+	}
 	l.Latency = 462_000
 	l.Reply = &tracer.Message{ID: 12, Response: true, Name: "tcp.example.test.", Type: dns.TypeA, Class: 1, Answers: []netip.Addr{answerAddr}, Records: 1}
 	return l
