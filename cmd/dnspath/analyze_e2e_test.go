@@ -115,6 +115,7 @@ func checkNodes(t *testing.T, r *render.Record) {
 }
 
 func TestAnalyze(t *testing.T) {
+	sameEverywhere(t, "exports are joined in user space")
 	a, b := twoNodes(t)
 	t.Run("as they are", func(t *testing.T) {
 		x := analyze(t, a, b)

@@ -237,6 +237,7 @@ func TestRulesExactLeavesNothing(t *testing.T) {
 // A table that a tool left behind where the kernel knows no owners goes at the
 // next start.
 func TestRulesExactCleansUp(t *testing.T) {
+	sameEverywhere(t, "TestRulesExactLeavesNothing goes the same way")
 	l := raise(t, lab.Config{})
 	stale := "inet dnspath-trace-4194305-1" // more than a process id can be
 	if err := l.NodeA.NFT(t.Context(), "add table "+stale+"\n"); err != nil {

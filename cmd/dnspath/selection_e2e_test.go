@@ -381,6 +381,7 @@ func addPod(t *testing.T, l *lab.Lab) *lab.NS {
 }
 
 func TestText(t *testing.T) {
+	sameEverywhere(t, "text is made in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	o, err := lab.Observe(t.Context(), bin, append(labOnly(l), "--timeout", toolTimeout())...)
 	if err != nil {

@@ -140,6 +140,7 @@ func TestParents(t *testing.T) {
 // Questions that one client asks twice: over TCP since the answer was truncated,
 // and from another port since there was none. Its next question is none of these.
 func TestAskedAgain(t *testing.T) {
+	sameEverywhere(t, "retries are told apart in user space")
 	l := raise(t, lab.Config{})
 	server := addrPort(l.DNSB)
 	o := observe(t, labOnly(l)...)

@@ -106,6 +106,7 @@ func TestTCP(t *testing.T) {
 
 // Several queries over one connection are several lookups, however the stream is cut.
 func TestTCPStreams(t *testing.T) {
+	sameEverywhere(t, "streams are read in user space")
 	l := raise(t, lab.Config{})
 	cases := []struct {
 		name   string
@@ -155,6 +156,7 @@ func TestTCPStreams(t *testing.T) {
 // What goes wrong with a connection: where the handshake ends, who closes, what
 // is dropped and sent again.
 func TestTCPFaults(t *testing.T) {
+	sameEverywhere(t, "TestTCP goes the same ways")
 	l := raise(t, lab.Config{})
 	dnsB := netip.AddrPortFrom(l.DNSB.Addr, 53)
 	short := lab.Patience(200 * time.Millisecond)

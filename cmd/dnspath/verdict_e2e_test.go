@@ -301,6 +301,7 @@ func TestNoReply(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
+	sameEverywhere(t, "answers are read in user space")
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	rcodes := map[string]string{
 		"nx1.example.test.": "NXDOMAIN", "servfail1.example.test.": "SERVFAIL", "refused1.example.test.": "REFUSED",

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -158,8 +159,9 @@ func TestTunnels(t *testing.T) {
 			counts := count(t, l.NodeB, `iifname "eth0" `+c.outer)
 			ask(t, l.Client, LookupOptions{Server: Service()})
 			ask(t, l.Client, LookupOptions{Server: Service6()})
-			if got := counts()[0]; got != "2" {
-				t.Errorf("%s packets came by %s, want 2", got, c.outer)
+			// More may come: a node asks now and then whether its neighbours are still there.
+			if got, err := strconv.Atoi(counts()[0]); err != nil || got < 2 {
+				t.Errorf("%d packets came by %s, want 2 at least (%v)", got, c.outer, err)
 			}
 		})
 	}
