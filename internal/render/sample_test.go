@@ -193,9 +193,9 @@ func unexpected() *tracer.Lookup {
 	q := &way{at: sampleStart, src: webPod, dst: service}
 	return &tracer.Lookup{
 		Start: sampleStart, End: r.at, DNSID: 9, Question: &tracer.Message{ID: 9, Name: "c.example.test.", Type: dns.TypeAAAA, Class: 1},
-		Reply:  &tracer.Message{ID: 9, Response: true, Rcode: dns.RcodeServerFailure, Name: "c.example.test.", Type: dns.TypeAAAA, TC: true},
+		Reply:    &tracer.Message{ID: 9, Response: true, Rcode: dns.RcodeServerFailure, Name: "c.example.test.", Type: dns.TypeAAAA, TC: true},
 		ReplyLen: 512,
-		Client: webPod, Server: service, Backend: backend, NetNS: nsPod, Attempts: 1,
+		Client:   webPod, Server: service, Backend: backend, NetNS: nsPod, Attempts: 1,
 		Legs:    []tracer.Leg{{Attempt: 1, Hops: q.tx(0, nsPod, "eth0").hops}, {Response: true, Attempt: 1, Hops: r.hops}},
 		Outcome: tracer.OutcomeUnexpectedSource, Detail: "the reply came from 192.0.2.1:53, the client had asked 10.96.0.10:53",
 	}

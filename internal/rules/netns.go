@@ -60,13 +60,30 @@ func (n namespace) inside(do func() error) error {
 func (n namespace) readFile(name string) (data []byte, err error) {
 	err = n.inside(func() (err error) {
 		// Not /proc/net: that is the namespace of the process's first thread.
-		data, err = os.ReadFile("/proc/thread-self/net/" + name)
+		data, err = readWhole("/proc/thread-self/net/" + name)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	})
 	return data, err
+}
+
+// readWhole is os.ReadFile with few reads. Where one ends and the next goes on,
+// ip_vs loses its place: it counts the services of other namespaces in the one
+// case and not in the other (net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_next and
+// ip_vs_info_array; seen on 6.1). A read returns a page at most: in longer
+// tables services may still be missing, and are then not named.
+func readWhole(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all bytes.Buffer
+	all.Grow(1 << 16) // what is free in it is the size of each read
+	_, err = all.ReadFrom(f)
+	return all.Bytes(), err
 }
 
 // commandLimit is how long a program may take: a rule set that is larger than
