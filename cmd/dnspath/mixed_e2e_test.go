@@ -44,8 +44,10 @@ func TestMixed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("\n%s", b.String())
-	if v.Unmade > 0 {
-		t.Errorf("%d lookups were not made as planned", v.Unmade)
+	// A machine that stands still makes connections time out of themselves, and what
+	// was to follow on them is not made.
+	if v.Unmade > v.Lookups/100 {
+		t.Errorf("%d of %d lookups were not made as planned", v.Unmade, v.Lookups)
 	}
 	if !v.Good() {
 		t.Errorf("of %d lookups %d were missed, %d split, %d merged, %d wrong, %d foreign, %d incomplete, and %d losses; want none",

@@ -35,7 +35,7 @@ type MixedLookup struct {
 	Transmissions int       `json:"transmissions"`
 	Resent        int       `json:"resent,omitempty"`   // of TCP: segments that the kernel sent again on this connection
 	Unasked       bool      `json:"unasked,omitempty"`  // no connection: the query was never sent
-	Doubtful      bool      `json:"doubtful,omitempty"` // unasked, and so late that the SYN may not have been sent
+	Doubtful      bool      `json:"doubtful,omitempty"` // unasked: the SYN may not have been sent, or the connection may have been made too late
 	Came          string    `json:"came"`               // an rcode, or timeout, refused, closed, reset; empty: never started
 	Sent          time.Time `json:"sent"`               // just before the first packet; zero if there was none
 	Ended         time.Time `json:"ended"`

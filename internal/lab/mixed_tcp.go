@@ -101,9 +101,10 @@ func (f *mixedFlow) noConnection(err error) {
 		first.end(cameRefused)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		first.end(cameTimeout)
-		// this process was stopped before or meanwhile, and it is not known where
+		// Where this process was stopped before or meanwhile, the SYN may never have been
+		// sent, or the connection may have been made and closed without a word.
 		waited := first.log.Ended.Sub(first.log.Sent)
-		first.log.Doubtful = (waited - mixedConnect).Abs() > mixedSlack
+		first.log.Doubtful = !first.log.asPlanned() || (waited-mixedConnect).Abs() > mixedSlack
 	}
 	f.fail(err) // for what has not ended
 }
