@@ -188,6 +188,7 @@ struct event {
 	__u32 tcp_ack;
 	__u32 mtu; /* that the ICMP error tells of, 0 unknown */
 	__u32 outer2_vni;
+	__u32 gso_type;	 /* SKB_GSO_*, bits */
 	__u16 dns_id;	 /* 0 of TCP */
 	__u16 dns_flags; /* second word of the DNS header; 0 of TCP */
 	__u16 dns_len;	 /* of the DNS message by the UDP header, of the segment's payload, bytes */
@@ -224,7 +225,8 @@ struct event {
 	__u8 tunnel2;	    /* enum tunnel */
 	__u8 from[16];	    /* addresses of the ICMP error itself, of the same family as flow */
 	__u8 to[16];
-	__u8 pad[8];
+	__u16 gso_size; /* several packets in one: payload of each, bytes; else 0 */
+	__u8 pad[2];
 };
 
 _Static_assert(sizeof(struct event) == 432 && sizeof(struct step) == 184,

@@ -431,6 +431,8 @@ static __always_inline void set_headers(struct event *e, const struct found *f)
 
 static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, const struct found *f)
 {
+	struct skb_shared_info *info;
+
 	e->skb = (__u64)skb;
 	e->head = (__u64)BPF_CORE_READ(skb, head);
 	e->len = BPF_CORE_READ(skb, len);
@@ -441,6 +443,9 @@ static __always_inline void set_buffer(struct event *e, struct sk_buff *skb, con
 	e->h.ip_summed = BPF_CORE_READ_BITFIELD_PROBED(skb, ip_summed);
 	e->csum_level = BPF_CORE_READ_BITFIELD_PROBED(skb, csum_level);
 	e->encapsulation = BPF_CORE_READ_BITFIELD_PROBED(skb, encapsulation);
+	info = (void *)(e->head + BPF_CORE_READ(skb, end));
+	e->gso_size = BPF_CORE_READ(info, gso_size);
+	e->gso_type = BPF_CORE_READ(info, gso_type);
 	e->pkt_type = BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type);
 }
 

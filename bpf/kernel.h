@@ -197,6 +197,8 @@ struct page {
 
 struct skb_shared_info {
 	__u8 nr_frags;
+	unsigned short gso_size;
+	unsigned int gso_type;
 	atomic_t dataref;
 	struct piece frags[17];
 };

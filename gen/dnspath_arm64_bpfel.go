@@ -35,6 +35,7 @@ type DnspathEvent struct {
 	TcpAck        uint32
 	Mtu           uint32
 	Outer2Vni     uint32
+	GsoType       uint32
 	DnsId         uint16
 	DnsFlags      uint16
 	DnsLen        uint16
@@ -71,7 +72,8 @@ type DnspathEvent struct {
 	Tunnel2       uint8
 	From          [16]uint8
 	To            [16]uint8
-	Pad           [8]uint8
+	GsoSize       uint16
+	Pad           [2]uint8
 }
 
 type DnspathEventFlag uint32

@@ -104,6 +104,7 @@ func (d *Decoder) decodePacket(e *Event, record []byte) error {
 	e.Checksum = Checksum{
 		Field: w.Check, Outer: w.OuterCheck, Summed: w.H.IpSummed, Level: w.CsumLevel,
 		Start: w.CsumStart, Offset: w.CsumOffset, L4: w.L4Off, Encap: w.Encapsulation != 0,
+		GSOSize: w.GsoSize, GSOType: w.GsoType,
 	}
 	if w.Proto == protoTCP {
 		e.TCP = segmentOf(&w)

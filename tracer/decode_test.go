@@ -60,11 +60,11 @@ func TestDecode(t *testing.T) {
 	}{
 		{"query", gen.DnspathEvent{
 			H:   gen.DnspathHead{Time: 7, Packet: 8, Netns: 9, Ifindex: 10, Pid: 11, Cpu: 3, IpSummed: 3, Probe: uint8(gen.DnspathProbePROBE_NET_DEV_QUEUE), Dev: chars("eth0"), Comm: chars("dig"), Flags: uint16(gen.DnspathEventFlagFLAG_NEW)},
-			Len: 60, Mark: 12, DnsId: 13, DnsFlags: 0x100, DnsLen: 32, DnsOff: 28, IpId: 14, Check: 15, CsumStart: 16, CsumOffset: 6, L4Off: 17, Flow: v4, Family: 4, Ttl: 64, CsumLevel: 1, Encapsulation: 1,
+			Len: 60, Mark: 12, DnsId: 13, DnsFlags: 0x100, DnsLen: 32, DnsOff: 28, IpId: 14, Check: 15, CsumStart: 16, CsumOffset: 6, L4Off: 17, Flow: v4, Family: 4, Ttl: 64, CsumLevel: 1, Encapsulation: 1, GsoSize: 1448, GsoType: 1 << 18,
 		}, "packet", &Event{
 			Time: 7, Packet: 8, Probe: ProbeNetDevQueue, CPU: 3, NetNS: 9, Ifindex: 10, Dev: "eth0", Src: src, Dst: dst,
 			Len: 60, TTL: 64, IPID: 14, Mark: 12, PID: 11, Comm: "dig",
-			Checksum: Checksum{Field: 15, Summed: 3, Level: 1, Start: 16, Offset: 6, L4: 17, Encap: true},
+			Checksum: Checksum{Field: 15, Summed: 3, Level: 1, Start: 16, Offset: 6, L4: 17, Encap: true, GSOSize: 1448, GSOType: 1 << 18},
 			DNSID:    13, DNSFlags: 0x100, DNSLen: 32, DNSOffset: 28, Captured: []byte("packet"),
 		}},
 		{"IPv6", gen.DnspathEvent{

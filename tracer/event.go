@@ -195,6 +195,9 @@ type Checksum struct {
 	Offset uint16 `json:"csum_offset,omitempty"`
 	L4     uint16 `json:"l4_offset,omitempty"` // of the innermost UDP header from the buffer's head
 	Encap  bool   `json:"encapsulation,omitempty"`
+
+	GSOSize uint16 `json:"gso_size,omitempty"` // several packets in one: payload of each, bytes
+	GSOType uint32 `json:"gso_type,omitempty"` // SKB_GSO_* of the running kernel (include/linux/skbuff.h), bits
 }
 
 // Hook is a netfilter hook, by the name that rules give it.
