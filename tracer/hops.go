@@ -25,7 +25,9 @@ func buildHops(leg *legState) []Hop {
 	case leg.quote != nil:
 		b.ofDst, b.ofSrc = ChangeSNAT, ChangeDNAT
 	}
+	sums := newSumTracker(events)
 	for i, e := range events {
+		judged := sums.judge(e)
 		if e.Probe == ProbeNATManip && e.Step {
 			continue // it was called, and changed nothing
 		}
@@ -37,6 +39,7 @@ func buildHops(leg *legState) []Hop {
 			continue // the normal end of a packet, or of a copy that somebody else was reading
 		}
 		h := hopOf(e)
+		h.Sums = judged
 		if read {
 			h.Name, h.Layer, h.Drop, h.Inferred = "read", "socket", nil, inferred
 		}
@@ -45,6 +48,7 @@ func buildHops(leg *legState) []Hop {
 		}
 		b.add(e, h)
 	}
+	markBreaks(b.hops)
 	return b.hops
 }
 
@@ -134,7 +138,7 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 	case ProbeNetDevStartXmit:
 		if last.Name == "tx" && last.Queued && samePlace {
 			last.Queued = false
-			last.Checksum = e.Checksum
+			last.Checksum, last.Sums = e.Checksum, h.Sums
 			return true
 		}
 	case ProbeNetifReceiveSkb:
@@ -142,7 +146,7 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 	case ProbeNFLeave:
 		if last.Name == "hook" && last.NetNS == e.NetNS && last.Hook == e.Hook {
 			last.Change = both(last.Change, b.change(last, e))
-			last.Src, last.Dst, last.Tunnel = e.Src, e.Dst, e.Tunnel
+			last.Src, last.Dst, last.Tunnel, last.Sums = e.Src, e.Dst, e.Tunnel, h.Sums
 			if last.Change != nil {
 				last.Name = "nat"
 			}

@@ -114,8 +114,10 @@ type Hop struct {
 	Waits   *Neighbour // whose address is not known yet
 
 	Checksum Checksum
-	Queued   bool // tx: handed to the device, not seen to reach its driver
-	Inferred bool // concluded from what was seen; it happened no later than Time
+	Sums     []HeaderSum // of each header's checksum, the outermost first; nil: the packet was not captured
+	Breaks   []SumBreak  // checksums that are wrong here, and were not, or not seen, before
+	Queued   bool        // tx: handed to the device, not seen to reach its driver
+	Inferred bool        // concluded from what was seen; it happened no later than Time
 }
 
 // ChangeKind says what a Change did to a packet's headers.
