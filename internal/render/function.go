@@ -7,7 +7,7 @@ import "fmt"
 
 // passes reports whether a hop is in netfilter, and nothing more happened there.
 func passes(h *Hop) bool {
-	if h.Layer != "netfilter" || h.Change != nil || h.Drop != nil {
+	if h.Layer != "netfilter" || h.Change != nil || h.Drop != nil || brokenText(h) != "" {
 		return false
 	}
 	// What a hook refuses, the drop that follows tells.

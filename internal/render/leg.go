@@ -131,7 +131,7 @@ func (l *Leg) isRoutine() bool {
 		return false
 	}
 	for i := range l.Hops {
-		if h := &l.Hops[i]; h.Drop != nil || h.ICMP != nil || h.Queued {
+		if h := &l.Hops[i]; h.Drop != nil || h.ICMP != nil || h.Queued || brokenText(h) != "" {
 			return false
 		}
 	}

@@ -106,7 +106,7 @@ const step = 12 * time.Microsecond
 
 // samples are lookups of all kinds of outcome.
 func samples() []*tracer.Lookup {
-	return slices.Concat([]*tracer.Lookup{answered(), dropped(), rejected(), unexpected(), malformed(), incomplete()}, segmentSamples(), storySamples())
+	return slices.Concat([]*tracer.Lookup{answered(), dropped(), rejected(), unexpected(), malformed(), incomplete(), corrupted()}, segmentSamples(), storySamples())
 }
 
 func answered() *tracer.Lookup {
@@ -163,6 +163,42 @@ func dropped() *tracer.Lookup {
 		Client: webPod, Server: service, NetNS: nsPod, Attempts: 2,
 		Legs:    []tracer.Leg{{Attempt: 1, Hops: first.hops}, {Attempt: 2, Hops: second.hops}},
 		Outcome: tracer.OutcomeDropped, Detail: "the query: NETFILTER_DROP in nf_hook_slow (POSTROUTING)", FateNetNS: nsNodeA,
+	}
+}
+
+// corrupted has a tunnel whose outer checksum is wrong from the rewrite of its
+// source on, and an inner header that was wrong when it was first seen.
+func corrupted() *tracer.Lookup {
+	moved := tunnelOf("192.0.2.1:12345", "192.0.2.2:4789")
+	sums := func(outer, inner tracer.SumVerdict) func(*tracer.Hop) {
+		return func(h *tracer.Hop) {
+			h.Sums = []tracer.HeaderSum{
+				{Header: "ipv4", Depth: 1, Verdict: tracer.SumOK}, {Header: "udp", Depth: 1, Verdict: outer},
+				{Header: "ipv4", Verdict: tracer.SumUnknown, Why: "its hop limit has changed since it was captured"}, {Header: "udp", Verdict: inner, Field: 0x16a1, Want: 0x1960},
+			}
+			if outer == tracer.SumBad {
+				h.Sums[1].Field, h.Sums[1].Want = 0x8b1c, 0x3e7c
+			}
+		}
+	}
+	q := &way{at: sampleStart, src: webPod, dst: backend}
+	q.tx(0, nsPod, "eth0", func(h *tracer.Hop) {
+		h.Sums = []tracer.HeaderSum{{Header: "ipv4", Verdict: tracer.SumOK}, {Header: "udp", Verdict: tracer.SumPartialBad, Field: 0x16a1, Want: 0x1960}}
+		h.Breaks = []tracer.SumBreak{{HeaderSum: h.Sums[1]}}
+	})
+	q.tunnel = overlay
+	q.hook(step, nsNodeA, "eth0", tracer.HookForward, sums(tracer.SumOK, tracer.SumPartialBad)).hook(step, nsNodeA, "eth0", tracer.HookOutput, sums(tracer.SumOK, tracer.SumPartialBad))
+	was := q.hops[len(q.hops)-1]
+	q.tunnel = moved
+	q.hook(step, nsNodeA, "eth0", tracer.HookPostrouting, sums(tracer.SumBad, tracer.SumPartialBad), func(h *tracer.Hop) {
+		h.Breaks = []tracer.SumBreak{{HeaderSum: h.Sums[1], Was: tracer.SumOK, WasAt: &was, From: overlay.Src, To: moved.Src}}
+	})
+	q.tx(step, nsNodeA, "eth0", sums(tracer.SumBad, tracer.SumPartialBad))
+	q.drop(step, nsNodeB, "eth0", &tracer.Drop{Reason: "UDP_CSUM", Function: "__udp4_lib_rcv"})
+	return &tracer.Lookup{
+		Start: sampleStart, End: q.at, DNSID: 8, Question: &tracer.Message{ID: 8, Name: "c.example.test.", Type: 1, Class: 1},
+		Client: webPod, Server: backend, NetNS: nsPod, Attempts: 1, Legs: []tracer.Leg{{Attempt: 1, Hops: q.hops}},
+		Outcome: tracer.OutcomeDropped, Detail: "the query: UDP_CSUM in __udp4_lib_rcv", FateNetNS: nsNodeB,
 	}
 }
 

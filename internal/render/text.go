@@ -305,6 +305,10 @@ func rowOf(h *Hop) row {
 			details = append(details, changeText(h, &h.Changes[i]))
 		}
 	}
+	if broken := brokenText(h); broken != "" {
+		r.color = red
+		details = append(details, broken)
+	}
 	details = slices.DeleteFunc(details, func(s string) bool { return s == "" })
 	r.detail = strings.Join(details, "; ")
 	return r

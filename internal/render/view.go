@@ -74,36 +74,37 @@ type Client struct {
 
 // Hop is what happened at one place.
 type Hop struct {
-	Hop       string   `json:"hop"`
-	Layer     string   `json:"layer"`
-	Probe     string   `json:"probe"`
-	TNS       uint64   `json:"t_ns"` // since the lookup's first event
-	NetNS     uint32   `json:"netns,omitempty"`
-	NetNSName string   `json:"netns_name,omitempty"`
-	Dev       string   `json:"dev,omitempty"`
-	Ifindex   uint32   `json:"ifindex,omitempty"`
-	Src       string   `json:"src"`
-	Dst       string   `json:"dst"`
-	Len       uint32   `json:"len"`
-	TTL       uint8    `json:"ttl"`
-	Hook      string   `json:"hook,omitempty"`
-	Verdict   string   `json:"verdict,omitempty"` // of a function: accept, drop, stolen, queue, repeat; ok, failed
-	Table     *Table   `json:"table,omitempty"`
-	CTState   string   `json:"ct_state,omitempty"` // of conntrack: new, established, reply, related, related reply, untracked, invalid
-	Route     *Route   `json:"route,omitempty"`
-	Waits     *Waits   `json:"waits,omitempty"`
-	Change    *Change  `json:"change,omitempty"`
-	Changes   []Change `json:"more_changes,omitempty"` // of a hop that made several at once
-	Tunnel    *Tunnel  `json:"tunnel,omitempty"`
-	Drop      *Drop    `json:"drop,omitempty"`
-	Rules     []Rule   `json:"rules,omitempty"` // of nftables, that it met here, in order
-	ICMP      *ICMP    `json:"icmp,omitempty"`
-	Process   string   `json:"process,omitempty"`
-	PID       uint32   `json:"pid,omitempty"`
-	Inferred  bool     `json:"inferred,omitempty"` // concluded from what was seen; it happened no later than t_ns
-	Queued    bool     `json:"queued,omitempty"`   // handed to the device, not seen to reach its driver
-	Node      string   `json:"node,omitempty"`     // in records that have nodes
-	Wire      *Wire    `json:"wire,omitempty"`     // of the hop from one node to the next
+	Hop       string    `json:"hop"`
+	Layer     string    `json:"layer"`
+	Probe     string    `json:"probe"`
+	TNS       uint64    `json:"t_ns"` // since the lookup's first event
+	NetNS     uint32    `json:"netns,omitempty"`
+	NetNSName string    `json:"netns_name,omitempty"`
+	Dev       string    `json:"dev,omitempty"`
+	Ifindex   uint32    `json:"ifindex,omitempty"`
+	Src       string    `json:"src"`
+	Dst       string    `json:"dst"`
+	Len       uint32    `json:"len"`
+	TTL       uint8     `json:"ttl"`
+	Hook      string    `json:"hook,omitempty"`
+	Verdict   string    `json:"verdict,omitempty"` // of a function: accept, drop, stolen, queue, repeat; ok, failed
+	Table     *Table    `json:"table,omitempty"`
+	CTState   string    `json:"ct_state,omitempty"` // of conntrack: new, established, reply, related, related reply, untracked, invalid
+	Route     *Route    `json:"route,omitempty"`
+	Waits     *Waits    `json:"waits,omitempty"`
+	Change    *Change   `json:"change,omitempty"`
+	Changes   []Change  `json:"more_changes,omitempty"` // of a hop that made several at once
+	Tunnel    *Tunnel   `json:"tunnel,omitempty"`
+	Drop      *Drop     `json:"drop,omitempty"`
+	Checksum  *Checksum `json:"checksum,omitempty"`
+	Rules     []Rule    `json:"rules,omitempty"` // of nftables, that it met here, in order
+	ICMP      *ICMP     `json:"icmp,omitempty"`
+	Process   string    `json:"process,omitempty"`
+	PID       uint32    `json:"pid,omitempty"`
+	Inferred  bool      `json:"inferred,omitempty"` // concluded from what was seen; it happened no later than t_ns
+	Queued    bool      `json:"queued,omitempty"`   // handed to the device, not seen to reach its driver
+	Node      string    `json:"node,omitempty"`     // in records that have nodes
+	Wire      *Wire     `json:"wire,omitempty"`     // of the hop from one node to the next
 }
 
 // Wire is the way between two nodes, of which nobody saw more than its ends.
@@ -289,6 +290,7 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 		v.Tunnel = tunnel(h.Tunnel)
 	}
 	v.setFunction(h)
+	v.Checksum = checksums(h)
 	for ch := h.Change; ch != nil; ch = ch.Also {
 		if v.Change == nil {
 			v.Change = change(ch)
