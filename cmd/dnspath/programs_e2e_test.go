@@ -44,13 +44,16 @@ func ethertypeIPv4() int32 { return int32(binary.NativeEndian.Uint16([]byte{0x08
 var shoot = asm.Instructions{asm.Mov.Imm(asm.R0, int32(netlink.TC_ACT_SHOT)), asm.Return()}
 
 // redirectTo returns what rewrites a destination, and the checksums with it.
-func redirectTo(from, to netip.Addr) asm.Instructions { return rewrite(16, from, to) }
+func redirectTo(from, to netip.Addr) asm.Instructions { return rewrite(16, from, to, true) }
+
+// redirectBadly is redirectTo, but that it forgets UDP's checksum.
+func redirectBadly(from, to netip.Addr) asm.Instructions { return rewrite(16, from, to, false) }
 
 // pretend returns what rewrites a source, and the checksums with it.
-func pretend(from, to netip.Addr) asm.Instructions { return rewrite(12, from, to) }
+func pretend(from, to netip.Addr) asm.Instructions { return rewrite(12, from, to, true) }
 
-// rewrite returns what rewrites an address in the IPv4 header.
-func rewrite(offset int32, from, to netip.Addr) asm.Instructions {
+// rewrite returns what rewrites an address in the IPv4 header, and in UDP's checksum.
+func rewrite(offset int32, from, to netip.Addr, inUDP bool) asm.Instructions {
 	const (
 		eth         = 14
 		headerSum   = eth + 10
@@ -73,7 +76,9 @@ func rewrite(offset int32, from, to netip.Addr) asm.Instructions {
 		asm.LoadMem(asm.R7, asm.RFP, -4, asm.Word), asm.LoadImm(asm.R8, word(from), asm.DWord), asm.JNE.Reg(asm.R7, asm.R8, "pass"),
 		asm.LoadImm(asm.R8, word(to), asm.DWord), asm.StoreMem(asm.RFP, -4, asm.R8, asm.Word),
 	}
-	insns = append(insns, replace(asm.FnL4CsumReplace, udpSum, pseudo|zeroIsNone|addressSize)...)
+	if inUDP {
+		insns = append(insns, replace(asm.FnL4CsumReplace, udpSum, pseudo|zeroIsNone|addressSize)...)
+	}
 	insns = append(insns, replace(asm.FnL3CsumReplace, headerSum, addressSize)...)
 	return append(insns,
 		asm.Mov.Reg(asm.R1, asm.R6), asm.Mov.Imm(asm.R2, at), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, -4),
