@@ -79,9 +79,6 @@ func TestChecksumsHealthy(t *testing.T) {
 			}
 			verdicts := 0
 			for _, r := range end(t, o).lookups {
-				if wrong := wrongSums(r); wrong != nil {
-					t.Errorf("%s over %s: %q", r.Name, r.Transport, wrong)
-				}
 				if r.Transport != "udp" || !slices.Contains(names, r.Name) {
 					continue
 				}
@@ -113,7 +110,7 @@ func TestTunnelChecksumBroken(t *testing.T) {
 	}
 	o := observe(t, labOnly(l)...)
 	ask(t, l.Client, lab.Service(), "broken.example.test.", os.ErrDeadlineExceeded)
-	r := end(t, o).only(t, "broken.example.test.")
+	r := endWrong(t, o).only(t, "broken.example.test.")
 	if r.Outcome != "dropped" || !strings.Contains(r.Detail, "node-b") {
 		t.Errorf("outcome %s: %s", r.Outcome, r.Detail)
 	}
@@ -146,7 +143,7 @@ func TestPseudoHeaderForgotten(t *testing.T) {
 	atIngress(t, l.NodeA, "veth-client", p, false)
 	o := observe(t, labOnly(l)...)
 	ask(t, l.Client, elsewhere, "forgotten.example.test.", os.ErrDeadlineExceeded)
-	r := end(t, o).only(t, "forgotten.example.test.")
+	r := endWrong(t, o).only(t, "forgotten.example.test.")
 	const want = "inner udp, was partial at rx veth-client"
 	if wrong := wrongSums(r); len(wrong) != 1 || !strings.HasPrefix(wrong[0], "query node-a ") || !strings.HasSuffix(wrong[0], want) {
 		t.Errorf("wrong are %q, want one on node-a that ends in %q", wrong, want)
@@ -202,7 +199,7 @@ func TestChecksumsOfClient(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			o := observe(t, labOnly(l)...)
 			sendRaw(t, l.Client, server, c.name+".example.test.", c.check)
-			r := end(t, o).only(t, c.name+".example.test.")
+			r := endWrong(t, o).only(t, c.name+".example.test.")
 			if inner, _ := sumsAt(r, "client", "eth0"); inner != c.verdict {
 				t.Errorf("sent with %q, want %q", inner, c.verdict)
 			}
