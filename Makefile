@@ -31,6 +31,11 @@ demo: ## Raise a lab, break its DNS and show what dnspath says (root)
 	@$(MAKE) --no-print-directory build
 	bin/dnslab demo
 
+demo-%: build ## Make the failure of a finding, as in make demo-policy-drop
+	$(call need-root,)
+	@scripts/install-deps run
+	bin/dnslab demo $*
+
 # KERNELS='6.12 6.18' selects kernels, RUN=regexp tests, SKIP=regexp leaves some out: docs/kernels.md.
 KERNELS ?= 5.10 6.1 6.12 6.18 7.2
 RUN     ?=

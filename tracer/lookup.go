@@ -47,6 +47,8 @@ type Lookup struct {
 
 	Story *Story // that it is part of; nil: it is alone
 	Links []Link // to other lookups
+
+	Findings []Finding // why it failed, the most telling first; diagnose fills them in
 }
 
 // Transport is what carried a lookup.

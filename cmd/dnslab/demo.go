@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,14 +13,19 @@ import (
 )
 
 const demoHelp = `Raise the lab, trace a healthy lookup to the DNS pod on the other node, then one
-that a firewall on that node drops, show both as a user sees them, and take the
-lab down.
+that a firewall on that node drops, and one that dies of a bug of Linux, show
+them as a user sees them, and take the lab down.
+
+With the ID of a finding, make its failure instead, and show what dnspath says,
+and that what mends it does.
 
 Usage:
-  dnslab demo [flags]
+  dnslab demo [flags] [ID]
 
-Example:
+Examples:
   dnslab demo
+  dnslab demo tunnel-checksum
+  dnslab demo list
 `
 
 // act is a part of the demo: what is done to the lab, and what is asked.
@@ -41,6 +47,17 @@ var acts = []act{
 		},
 		name: "db.example.test.",
 	},
+	{
+		title: "The firewall is mended. Now the tunnel's own packets are masqueraded with --random-fully:\n" +
+			"   Linux itself leaves their checksum wrong, on this very kernel; nothing is forged.",
+		spoil: func(ctx context.Context, l *lab.Lab) error {
+			if err := l.NodeB.IPTables(ctx, "-D", "FORWARD", "-p", "udp", "--dport", "53", "-j", "DROP"); err != nil {
+				return err
+			}
+			return lab.BreakTunnelChecksum(ctx, l)
+		},
+		name: "cache.example.test.",
+	},
 }
 
 // demoTimeout is how long a lookup of the demo may stay without an answer.
@@ -52,11 +69,24 @@ func runDemo(ctx context.Context, e env, args []string) error {
 	if done, err := parse(fs, args); done || err != nil {
 		return err
 	}
+	ids := fs.Args()
+	if slices.Equal(ids, []string{"list"}) {
+		return listFaults(e)
+	}
+	faults, err := findFaults(ids)
+	if err != nil {
+		return err
+	}
 	bin, err := findTool(*tool)
 	if err != nil {
 		return err
 	}
-	status, err := lab.Isolate(func() int { return exitStatus(e, demo(ctx, e, bin)) })
+	status, err := lab.Isolate(func() int {
+		if len(faults) > 0 {
+			return exitStatus(e, demoFaults(ctx, e, bin, faults))
+		}
+		return exitStatus(e, demo(ctx, e, bin))
+	})
 	if err != nil {
 		return err
 	}

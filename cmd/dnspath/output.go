@@ -15,6 +15,7 @@ import (
 
 	"github.com/dnspath/dnspath/internal/render"
 	"github.com/dnspath/dnspath/tracer"
+	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
 // maxQueued bounds what waits for a slow reader of stdout. What comes beyond is
@@ -31,6 +32,7 @@ type output struct {
 	text   render.Text
 	filter *tracer.Filter
 	rules  explainer
+	doctor *diagnose.Diagnoser
 	stop   context.CancelFunc // ends the trace
 
 	shown     int
@@ -45,7 +47,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t),
+		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t), doctor: newDiagnoser(t),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }
@@ -138,6 +140,7 @@ func (o *output) writeRecord(w *bufio.Writer, record any) error {
 	switch r := record.(type) {
 	case *tracer.Lookup:
 		o.rules.Explain(r)
+		o.doctor.Diagnose(r)
 		record = o.view.View(r)
 	case *tracer.Event:
 		name, _ := o.view.NetNS(r.NetNS)

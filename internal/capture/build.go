@@ -25,7 +25,7 @@ func (c *Capture) load(l *lookup) (*render.Record, error) {
 	case len(r.Legs) != len(l.legs):
 		err = errors.New("it changed meanwhile")
 	case r.Findings == nil:
-		r.Findings = []struct{}{}
+		r.Findings = []render.Finding{}
 	}
 	if err != nil {
 		return nil, badRecord{fmt.Errorf("%s: lookup %016x left out: %w", c.sources[l.source].Name, l.id, err)}

@@ -103,7 +103,7 @@ func (w *world) see(at time.Duration, l look) {
 	w.records++
 	r := &render.Record{
 		Type: "lookup", Schema: 1, Node: l.node, ID: fmt.Sprintf("%016x", w.records), Time: w.at(l.node, at+time.Duration(first)),
-		Name: l.name, QType: "A", DNSID: l.id, Transport: "udp", Outcome: l.outcome, Detail: l.detail, Findings: []struct{}{}, Legs: []render.Leg{},
+		Name: l.name, QType: "A", DNSID: l.id, Transport: "udp", Outcome: l.outcome, Detail: l.detail, Findings: []render.Finding{}, Legs: []render.Leg{},
 	}
 	for _, g := range l.legs {
 		shifted := g

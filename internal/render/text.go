@@ -44,6 +44,7 @@ func (t *Text) Write(w io.Writer, r *Record) error {
 	for _, why := range r.Why {
 		fmt.Fprintf(&b, "  %s %s\n", t.paint(yellow, "incomplete:"), printable(why))
 	}
+	t.findings(&b, r.Findings)
 	b.WriteByte('\n')
 	_, err := w.Write(append(story.Bytes(), indented(b.Bytes(), indent*depth)...))
 	return err

@@ -23,37 +23,37 @@ const SchemaVersion = 1
 // Record is a lookup as it is shown. What is absent is unknown or does not
 // apply.
 type Record struct {
-	Type       string     `json:"type"` // "lookup"
-	Schema     int        `json:"schema"`
-	Node       string     `json:"node"`
-	ID         string     `json:"id"`
-	Time       time.Time  `json:"time"` // wall clock of the first event
-	LatencyNS  uint64     `json:"latency_ns,omitempty"`
-	Name       string     `json:"name,omitempty"`
-	QType      string     `json:"qtype,omitempty"`
-	DNSID      uint16     `json:"dns_id"`
-	Transport  string     `json:"transport"`
-	Attempts   int        `json:"attempts"`
-	GapsNS     []uint64   `json:"gaps_ns,omitempty"` // between one attempt and the next
-	Client     Client     `json:"client"`
-	Server     *Endpoint  `json:"server,omitempty"`
-	Backend    *Endpoint  `json:"backend,omitempty"`
-	Outcome    string     `json:"outcome"`
-	Detail     string     `json:"detail,omitempty"`
-	Rcode      string     `json:"rcode,omitempty"`
-	Answers    []string   `json:"answers,omitempty"`
-	Truncated  bool       `json:"truncated,omitempty"`  // the TC bit of the reply
-	EDNSSize   uint16     `json:"edns_size,omitempty"`  // what the client takes over UDP, bytes; absent: no EDNS
-	ReplySize  int        `json:"reply_size,omitempty"` // of the reply, bytes
-	Defect     string     `json:"defect,omitempty"`     // what is malformed in the query, or in the reply
-	Legs       []Leg      `json:"legs"`
-	Findings   []struct{} `json:"findings"` // none are made yet
-	Incomplete bool       `json:"incomplete"`
-	Why        []string   `json:"incomplete_why,omitempty"`
-	Story      string     `json:"story,omitempty"` // the same for lookups that belong together
-	StoryOf    *Story     `json:"story_of,omitempty"`
-	Links      []Link     `json:"links,omitempty"` // to other lookups
-	Nodes      []string   `json:"nodes,omitempty"` // of a lookup of several exports: those that saw it, the client's first
+	Type       string    `json:"type"` // "lookup"
+	Schema     int       `json:"schema"`
+	Node       string    `json:"node"`
+	ID         string    `json:"id"`
+	Time       time.Time `json:"time"` // wall clock of the first event
+	LatencyNS  uint64    `json:"latency_ns,omitempty"`
+	Name       string    `json:"name,omitempty"`
+	QType      string    `json:"qtype,omitempty"`
+	DNSID      uint16    `json:"dns_id"`
+	Transport  string    `json:"transport"`
+	Attempts   int       `json:"attempts"`
+	GapsNS     []uint64  `json:"gaps_ns,omitempty"` // between one attempt and the next
+	Client     Client    `json:"client"`
+	Server     *Endpoint `json:"server,omitempty"`
+	Backend    *Endpoint `json:"backend,omitempty"`
+	Outcome    string    `json:"outcome"`
+	Detail     string    `json:"detail,omitempty"`
+	Rcode      string    `json:"rcode,omitempty"`
+	Answers    []string  `json:"answers,omitempty"`
+	Truncated  bool      `json:"truncated,omitempty"`  // the TC bit of the reply
+	EDNSSize   uint16    `json:"edns_size,omitempty"`  // what the client takes over UDP, bytes; absent: no EDNS
+	ReplySize  int       `json:"reply_size,omitempty"` // of the reply, bytes
+	Defect     string    `json:"defect,omitempty"`     // what is malformed in the query, or in the reply
+	Legs       []Leg     `json:"legs"`
+	Findings   []Finding `json:"findings"` // why it failed
+	Incomplete bool      `json:"incomplete"`
+	Why        []string  `json:"incomplete_why,omitempty"`
+	Story      string    `json:"story,omitempty"` // the same for lookups that belong together
+	StoryOf    *Story    `json:"story_of,omitempty"`
+	Links      []Link    `json:"links,omitempty"` // to other lookups
+	Nodes      []string  `json:"nodes,omitempty"` // of a lookup of several exports: those that saw it, the client's first
 }
 
 // Endpoint is an address and a port.
@@ -211,7 +211,7 @@ func (c *Context) View(l *tracer.Lookup) *Record {
 	r := &Record{
 		Type: "lookup", Schema: SchemaVersion, Node: c.Node, ID: c.id(l.Ref()), Time: c.Wall(l.Start).UTC(),
 		LatencyNS: l.Latency, Name: l.Question.Name, DNSID: l.DNSID, Transport: cmp.Or(string(l.Transport), "udp"), Attempts: l.Attempts, GapsNS: gaps(l),
-		Outcome: string(l.Outcome), Detail: l.Detail, Findings: []struct{}{}, Legs: []Leg{}, Incomplete: l.Incomplete, Why: l.Why,
+		Outcome: string(l.Outcome), Detail: l.Detail, Findings: findings(l.Findings), Legs: []Leg{}, Incomplete: l.Incomplete, Why: l.Why,
 		Client: c.client(l), Server: endpoint(l.Server), Backend: endpoint(l.Backend),
 		Defect: l.Question.Defect,
 	}

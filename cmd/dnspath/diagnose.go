@@ -1,0 +1,17 @@
+package main
+
+import (
+	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/internal/nodestate"
+	"github.com/dnspath/dnspath/tracer"
+	"github.com/dnspath/dnspath/tracer/diagnose"
+)
+
+// newDiagnoser returns what says why lookups of this node failed. Only the
+// goroutine that writes uses it: it may take its time.
+func newDiagnoser(t *tracer.Tracer) *diagnose.Diagnoser {
+	return diagnose.New(nodestate.NewReader(func(inode uint32) names.NetNS {
+		ns, _ := t.Names().NetNS(inode)
+		return ns
+	}))
+}

@@ -1,0 +1,118 @@
+//go:build e2e
+
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/dnspath/dnspath/internal/lab"
+	"github.com/dnspath/dnspath/internal/render"
+)
+
+// Each finding of the catalogue is named in a lab that makes its failure for
+// real, alone, and what it says to do mends it.
+func TestFindings(t *testing.T) {
+	for _, f := range lab.Faults() {
+		t.Run(f.ID, func(t *testing.T) {
+			l, err := f.Raise(t.Context())
+			if errors.Is(err, lab.ErrNotSupported) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := l.Close(); err != nil {
+					t.Errorf("close lab: %v", err)
+				}
+			})
+			checkFault(t, &f, l)
+		})
+	}
+}
+
+// sights are the ways of observing in which a fault must be named here.
+func sights(t *testing.T, f *lab.Fault) map[string][]string {
+	t.Helper()
+	ways := map[string][]string{}
+	if f.Needs == lab.SightTracepoints {
+		ways["passive"] = []string{"--passive"}
+	}
+	if f.Needs <= lab.SightHooks && seesHooks(t) || attached(t, "nf_hook_slow") {
+		ways["all"] = nil
+	}
+	if len(ways) == 0 {
+		t.Skip("this kernel lets too little be seen")
+	}
+	return ways
+}
+
+func checkFault(t *testing.T, f *lab.Fault, l *lab.Lab) {
+	t.Helper()
+	for way, flags := range sights(t, f) {
+		t.Run(way, func(t *testing.T) {
+			const name = "broken.example.test."
+			o := observe(t, slices.Concat(labOnly(l), flags)...)
+			if f.With != nil {
+				if err := f.With(t.Context(), l); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := f.Fails(t.Context(), l, name); err != nil {
+				t.Fatal(err)
+			}
+			checkFindings(t, f, endWrong(t, o), name)
+		})
+	}
+	if f.Mend == nil {
+		return
+	}
+	if err := f.Mend(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Works(t.Context(), l, "mended.example.test."); err != nil {
+		t.Errorf("what mends it does not: %v", err)
+	}
+}
+
+// checkFindings checks that the lookups for a name have the fault's finding, and
+// no other.
+func checkFindings(t *testing.T, f *lab.Fault, x export, name string) {
+	t.Helper()
+	var named []string
+	for _, r := range x.lookups {
+		if !strings.HasPrefix(r.Name, strings.TrimSuffix(name, "example.test.")) && r.Name != "" {
+			continue
+		}
+		for _, found := range r.Findings {
+			t.Logf("%s %s: %s: %s (%s)\n\t%s\n\tmend: %s", r.Name, r.Outcome, found.ID, found.Summary, found.Confidence,
+				strings.Join(found.Evidence, "\n\t"), strings.Join(found.Mend, "\n\tmend: "))
+			if !slices.Contains(named, found.ID) {
+				named = append(named, found.ID)
+			}
+			checkFinding(t, &found)
+		}
+	}
+	if !slices.Equal(named, []string{f.Finding()}) {
+		t.Errorf("findings are %q, want %q alone", named, f.Finding())
+		for _, r := range x.lookups {
+			for i := range r.Legs {
+				t.Logf("%s %s %s: %s\n\t%s", r.Name, r.Outcome, r.Detail, r.Legs[i].Direction, strings.Join(way(r, i), "\n\t"))
+			}
+		}
+	}
+}
+
+// checkFinding checks what every finding has.
+func checkFinding(t *testing.T, f *render.Finding) {
+	t.Helper()
+	if f.Summary == "" || f.Confidence == "" || len(f.Evidence) == 0 {
+		t.Errorf("finding %s lacks a summary, its confidence or evidence: %+v", f.ID, f)
+	}
+	if len(f.Mend) == 0 {
+		t.Errorf("finding %s does not say what mends it", f.ID)
+	}
+}

@@ -1,0 +1,122 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Fault is a failure of DNS that a lab makes for real. Each finding has one: the
+// tests assert that it is named, "dnslab demo ID" shows it, and the
+// documentation quotes that.
+type Fault struct {
+	ID    string // of the finding that must be named, alone
+	Title string // what is wrong, in a sentence
+	Lab   Config
+	NoDNS bool // no DNS servers run but those that Break starts
+
+	// Break makes the failure, before dnspath starts; With does so while it
+	// watches. Either may be nil.
+	Break, With func(context.Context, *Lab) error
+
+	// Ask asks for this name in a way that fails. Nil is AskService.
+	Ask func(ctx context.Context, l *Lab, name string) error
+
+	// Mend does what the finding says, so that Ask works afterwards; nil if the
+	// lab can't show that.
+	Mend func(context.Context, *Lab) error
+
+	// Needs is the least that must be seen for the finding to be named.
+	Needs Sight
+}
+
+// Sight is what the kernel lets dnspath see.
+type Sight int
+
+// The sights, each with all that come before it.
+const (
+	SightTracepoints Sight = iota // --passive
+	SightHooks                    // netfilter's hooks, by links or functions
+	SightFunctions                // function probes
+)
+
+// Faults returns all faults, in the order of the catalogue of findings. One
+// finding may have several, with variants of its name after a slash:
+// "policy-drop/nftables".
+func Faults() []Fault {
+	return slices.Concat(
+		checksumFaults,
+	)
+}
+
+// Finding is the ID of the finding, without the variant.
+func (f *Fault) Finding() string {
+	id, _, _ := strings.Cut(f.ID, "/")
+	return id
+}
+
+// Raise makes the lab of a fault, with DNS servers, and breaks it. The caller
+// closes the lab.
+func (f *Fault) Raise(ctx context.Context) (l *Lab, err error) {
+	if l, err = New(ctx, f.Lab); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+			l = nil
+		}
+	}()
+	for _, ns := range []*NS{l.DNSA, l.DNSB} {
+		if f.NoDNS {
+			break
+		}
+		if _, err := StartDNS(ns, DNSOptions{}); err != nil {
+			return l, err
+		}
+	}
+	if f.Break != nil {
+		if err := f.Break(ctx, l); err != nil {
+			return l, fmt.Errorf("break %s: %w", f.ID, err)
+		}
+	}
+	return l, nil
+}
+
+// Fails asks in the way that fails, and returns an error if it does not.
+func (f *Fault) Fails(ctx context.Context, l *Lab, name string) error {
+	err := f.ask(ctx, l, name)
+	if err == nil {
+		return errors.New("the lookup was answered")
+	}
+	return nil
+}
+
+// Works asks in the same way, and returns an error if that fails.
+func (f *Fault) Works(ctx context.Context, l *Lab, name string) error { return f.ask(ctx, l, name) }
+
+func (f *Fault) ask(ctx context.Context, l *Lab, name string) error {
+	if f.Ask == nil {
+		return AskService(ctx, l, name)
+	}
+	return f.Ask(ctx, l, name)
+}
+
+// AskService has the client ask the service for a name once, over UDP.
+func AskService(ctx context.Context, l *Lab, name string) error {
+	return AskServer(ctx, l.Client, Service(), name)
+}
+
+// AskServer asks a server once, over UDP. The error is of the client: a timeout
+// is os.ErrDeadlineExceeded.
+func AskServer(ctx context.Context, ns *NS, server netip.AddrPort, name string) error {
+	res, err := ns.Lookup(ctx, LookupOptions{Server: server, Name: name, Timeout: Patience(500 * time.Millisecond)})
+	if err == nil && res.Rcode != 0 {
+		return fmt.Errorf("answered with rcode %d", res.Rcode)
+	}
+	return err
+}

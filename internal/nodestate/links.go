@@ -1,0 +1,130 @@
+package nodestate
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/tracer/diagnose"
+)
+
+type linksKey struct{}
+
+// Links returns the devices.
+func (s *space) Links() ([]diagnose.Link, error) {
+	return once(s, linksKey{}, readLinks)
+}
+
+func readLinks() ([]diagnose.Link, error) {
+	list, err := netlink.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	tool, err := ethtool.NewEthtool()
+	if err == nil {
+		defer tool.Close()
+	}
+	out := make([]diagnose.Link, 0, len(list))
+	for _, l := range list {
+		link := linkOf(l)
+		for _, a := range addrs {
+			if prefix, ok := prefixOf(a.IPNet); ok && a.LinkIndex == link.Index {
+				link.Addrs = append(link.Addrs, prefix)
+			}
+		}
+		if tool != nil {
+			if features, err := tool.Features(link.Name); err == nil {
+				link.Features = features
+			}
+		}
+		out = append(out, link)
+	}
+	return out, addFDB(out)
+}
+
+func linkOf(l netlink.Link) diagnose.Link {
+	a := l.Attrs()
+	link := diagnose.Link{
+		Index: a.Index, Name: a.Name, Kind: l.Type(), MTU: a.MTU, Up: a.Flags&net.FlagUp != 0, State: a.OperState.String(),
+		MAC: a.HardwareAddr.String(), Master: a.MasterIndex, Peer: a.ParentIndex, XDP: a.Xdp != nil && a.Xdp.Attached,
+	}
+	if link.Kind == "device" {
+		link.Kind = ""
+	}
+	switch t := l.(type) {
+	case *netlink.Vxlan:
+		link.Tunnel = &diagnose.TunnelLink{VNI: uint32(t.VxlanId), Port: uint16(t.Port), Local: addrOf(t.SrcAddr), Remote: addrOf(t.Group), UDPChecksum: t.UDPCSum}
+		link.Peer = t.VtepDevIndex
+	case *netlink.Geneve:
+		link.Tunnel = &diagnose.TunnelLink{VNI: t.ID, Port: t.Dport, Remote: addrOf(t.Remote), UDPChecksum: t.UdpCsum != 0}
+	case *netlink.Iptun:
+		link.Tunnel = &diagnose.TunnelLink{Local: addrOf(t.Local), Remote: addrOf(t.Remote), UDPChecksum: true}
+		link.Peer = int(t.Link)
+	case *netlink.Gretun:
+		link.Tunnel = &diagnose.TunnelLink{VNI: t.IKey, Local: addrOf(t.Local), Remote: addrOf(t.Remote), UDPChecksum: true}
+		link.Kind = "gre"
+		link.Peer = int(t.Link)
+	case *netlink.Bridge:
+		link.NFCall = bridgeCalls(a.Name)
+	}
+	return link
+}
+
+// bridgeCalls reads whether a bridge hands its frames to iptables though the
+// sysctl for all of them says no; nil unknown.
+func bridgeCalls(bridge string) *bool {
+	text, err := os.ReadFile("/sys/class/net/" + bridge + "/bridge/nf_call_iptables")
+	if err != nil {
+		return nil
+	}
+	on := strings.TrimSpace(string(text)) == "1"
+	return &on
+}
+
+// addFDB fills in which peers the forwarding tables of tunnels know.
+func addFDB(links []diagnose.Link) error {
+	for i := range links {
+		l := &links[i]
+		if l.Kind != "vxlan" {
+			continue
+		}
+		entries, err := netlink.NeighList(l.Index, unix.AF_BRIDGE)
+		if err != nil {
+			return fmt.Errorf("list forwarding entries of %s: %w", l.Name, err)
+		}
+		for _, e := range entries {
+			if addr := addrOf(e.IP); addr.IsValid() && !addr.IsUnspecified() {
+				l.Tunnel.FDB = append(l.Tunnel.FDB, addr)
+			}
+		}
+	}
+	return nil
+}
+
+// addrOf is invalid for the address that stands for any.
+func addrOf(ip net.IP) netip.Addr {
+	addr, ok := netip.AddrFromSlice(ip)
+	if !ok || addr.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
+}
+
+func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
+	if n == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(addr.Unmap(), bits), ok
+}

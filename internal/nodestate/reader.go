@@ -1,0 +1,158 @@
+// Package nodestate reads what the configuration of a node says about the way
+// of DNS packets: its devices, routes, neighbours, sysctls, conntrack, services,
+// sockets and counters, of each network namespace that matters. It reads by
+// netlink and /proc, when it is asked and not before, within a time limit, and
+// keeps what it read for a moment: a thousand failures in a second read it once.
+package nodestate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/dnspath/dnspath/internal/kernel"
+	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/tracer/diagnose"
+)
+
+// How long what was read is good, and how long reading one part may take: a
+// verdict should be there within 200 ms.
+const (
+	goodFor   = time.Second
+	readLimit = 150 * time.Millisecond
+)
+
+// maxSpaces bounds how many namespaces are remembered, maxParts how much of each.
+const (
+	maxSpaces = 512
+	maxParts  = 256
+)
+
+var (
+	errGone = fmt.Errorf("the network namespace has gone: %w", fs.ErrNotExist)
+	errSlow = errors.New("it took too long")
+)
+
+// Reader reads the state of network namespaces. It is safe for concurrent use.
+type Reader struct {
+	names func(inode uint32) names.NetNS
+
+	mu     sync.Mutex
+	spaces map[uint32]*space
+}
+
+// NewReader returns a Reader. names returns what is known of a namespace.
+func NewReader(names func(inode uint32) names.NetNS) *Reader {
+	return &Reader{names: names, spaces: map[uint32]*space{}}
+}
+
+// NetNS returns a namespace, whether it is there or not.
+func (r *Reader) NetNS(inode uint32) diagnose.NetNS {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.spaces[inode]; s != nil && time.Since(s.named) < goodFor {
+		return s
+	}
+	if len(r.spaces) >= maxSpaces {
+		clear(r.spaces)
+	}
+	s := &space{NetNS: r.names(inode), named: time.Now(), parts: map[any]*part{}}
+	if old := r.spaces[inode]; old != nil && old.Path == s.Path {
+		s.parts = old.take()
+	}
+	r.spaces[inode] = s
+	return s
+}
+
+// space is a network namespace, and what was read of it.
+type space struct {
+	names.NetNS
+	named time.Time
+
+	mu    sync.Mutex
+	parts map[any]*part
+}
+
+// part is what was read, or is being read.
+type part struct {
+	since time.Time
+	done  chan struct{} // closed when value and err are there
+	value any
+	err   error
+}
+
+func (s *space) Name() string { return s.NetNS.Name }
+func (s *space) Pod() string  { return s.NetNS.Pod }
+func (s *space) Host() bool   { return s.NetNS.Host }
+
+// take returns what was read, for a successor.
+func (s *space) take() map[any]*part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	parts := s.parts
+	s.parts = map[any]*part{}
+	return parts
+}
+
+// part returns what was read under a key a moment ago, or starts to read it.
+func (s *space) part(key any, read func() (any, error)) *part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.parts[key]; p != nil && time.Since(p.since) < goodFor {
+		return p
+	}
+	if len(s.parts) >= maxParts {
+		clear(s.parts)
+	}
+	p := &part{since: time.Now(), done: make(chan struct{})}
+	s.parts[key] = p
+	go func() {
+		defer close(p.done)
+		p.err = s.inside(func() (err error) {
+			p.value, err = read()
+			return err
+		})
+	}()
+	return p
+}
+
+// once reads a part of a namespace, from within it, unless that was done a moment
+// ago. What takes longer than readLimit is an error; it may be there the next
+// time.
+func once[T any](s *space, key any, read func() (T, error)) (value T, err error) {
+	p := s.part(key, func() (any, error) { return read() })
+	select {
+	case <-p.done:
+	case <-time.After(readLimit):
+		return value, errSlow
+	}
+	if p.err != nil {
+		return value, p.err
+	}
+	return p.value.(T), nil
+}
+
+// inside calls do in the namespace.
+func (s *space) inside(do func() error) error {
+	if s.Path == "" || s.Gone {
+		return errGone
+	}
+	handle, err := netns.GetFromPath(s.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errGone
+	}
+	if err != nil {
+		return fmt.Errorf("open namespace: %w", err)
+	}
+	defer handle.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(handle), &st); err != nil || uint32(st.Ino) != s.Inode {
+		return errGone
+	}
+	return kernel.Enter(handle, do)
+}

@@ -1,0 +1,97 @@
+package diagnose
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// rule looks for one cause of a lookup's failure.
+type rule struct {
+	id   string
+	find func(*Case) *tracer.Finding // nil: its evidence doesn't hold
+}
+
+// rules are asked about each lookup that ended badly. Their findings are shown
+// in this order.
+var rules = []rule{
+	{"tunnel-checksum", tunnelChecksum},
+}
+
+// lastRules are asked if no other found a cause, one after the other until one
+// does.
+var lastRules = []rule{}
+
+// Unexplained is the ID of what is said of a failed lookup that no finding
+// explains: what was seen of it last.
+const Unexplained = "unexplained"
+
+// Diagnoser finds the causes of lookups, one after the other, and remembers what
+// it needs to tell of several. It is not safe for concurrent use.
+type Diagnoser struct {
+	node    Node
+	history *history
+}
+
+// New returns a Diagnoser for lookups of a node.
+func New(node Node) *Diagnoser {
+	return &Diagnoser{node: node, history: newHistory()}
+}
+
+// Diagnose fills in the findings of a lookup. Those of one story come one after
+// the other, the first of them first.
+func (d *Diagnoser) Diagnose(l *tracer.Lookup) {
+	c := &Case{Lookup: l, node: d.node, history: d.history}
+	l.Findings = c.diagnose()
+	d.history.add(l)
+}
+
+// diagnose asks the rules. Of a lookup whose events were lost nothing is claimed.
+func (c *Case) diagnose() (found []tracer.Finding) {
+	if c.Outcome == tracer.OutcomeIncomplete {
+		return nil
+	}
+	for _, r := range rules {
+		if f := c.ask(r); f != nil {
+			found = append(found, *f)
+		}
+	}
+	for _, r := range lastRules {
+		if len(found) > 0 {
+			return found
+		}
+		if f := c.ask(r); f != nil {
+			found = append(found, *f)
+		}
+	}
+	if len(found) == 0 && c.Failed() {
+		found = append(found, c.unexplained())
+	}
+	return found
+}
+
+// ask asks one rule. What could not be read while it looked is told as evidence.
+func (c *Case) ask(r rule) *tracer.Finding {
+	c.unread = nil
+	f := r.find(c)
+	if f == nil {
+		return nil
+	}
+	f.ID = r.id
+	for _, gap := range c.unread {
+		if line := "not read: " + gap; !slices.Contains(f.Evidence, line) {
+			f.Evidence = append(f.Evidence, line)
+		}
+	}
+	return f
+}
+
+// unexplained tells what was seen last.
+func (c *Case) unexplained() tracer.Finding {
+	f := tracer.Finding{ID: Unexplained, Confidence: tracer.ConfidenceSeen, Summary: "no known cause fits what was seen"}
+	if leg, h := c.last(); h != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s was seen last at %s", legName(leg), c.At(h)))
+	}
+	return f
+}

@@ -1,0 +1,75 @@
+package diagnose
+
+import (
+	"iter"
+	"net/netip"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// maxPast bounds how many lookups are remembered.
+const maxPast = 4096
+
+// past is what is remembered of a lookup.
+type past struct {
+	ref       tracer.Ref
+	end       uint64 // its last event, ns
+	transport tracer.Transport
+	backend   netip.AddrPort // that it went to in the end; the server if that is the same
+	name      string
+	qtype     uint16
+	replyLen  int
+	outcome   tracer.Outcome
+	findings  []tracer.Finding
+}
+
+// failed reports whether it ended without an answer for its client.
+func (p *past) failed() bool {
+	return p.outcome != tracer.OutcomeAnswered && p.outcome != tracer.OutcomeIncomplete
+}
+
+// history is a ring of the last lookups.
+type history struct {
+	ring []past
+	next int
+}
+
+func newHistory() *history { return &history{} }
+
+func (h *history) add(l *tracer.Lookup) {
+	p := past{
+		ref: l.Ref(), end: l.End, transport: l.Transport, backend: l.Backend, name: l.Question.Name,
+		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
+	}
+	if !p.backend.IsValid() {
+		p.backend = l.Server
+	}
+	if len(h.ring) < maxPast {
+		h.ring = append(h.ring, p)
+		return
+	}
+	h.ring[h.next] = p
+	h.next = (h.next + 1) % maxPast
+}
+
+// all yields what is remembered, the newest first.
+func (h *history) all() iter.Seq[*past] {
+	return func(yield func(*past) bool) {
+		for i := range h.ring {
+			n := len(h.ring)
+			if !yield(&h.ring[(h.next+n-1-i)%n]) {
+				return
+			}
+		}
+	}
+}
+
+// find returns what is remembered of a lookup, or nil.
+func (h *history) find(ref tracer.Ref) *past {
+	for p := range h.all() {
+		if p.ref == ref {
+			return p
+		}
+	}
+	return nil
+}
