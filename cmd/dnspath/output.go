@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -33,11 +34,12 @@ type output struct {
 	filter *tracer.Filter
 	rules  explainer
 	doctor *diagnose.Diagnoser
+	sum    *summary           // of the goroutine that writes
 	stop   context.CancelFunc // ends the trace
 
 	shown     int
 	outcomes  map[string]uint64
-	unwritten uint64
+	unwritten atomic.Uint64
 	queue     chan any
 	failed    atomic.Bool // the writer has stopped
 	done      chan error
@@ -47,7 +49,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t), doctor: newDiagnoser(t),
+		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t), doctor: newDiagnoser(t), sum: newSummary(e.now()),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }
@@ -106,7 +108,7 @@ func (o *output) put(record any) {
 	select {
 	case o.queue <- record:
 	default:
-		o.unwritten++
+		o.unwritten.Add(1)
 	}
 	if o.failed.Load() {
 		o.stop()
@@ -141,7 +143,15 @@ func (o *output) writeRecord(w *bufio.Writer, record any) error {
 	case *tracer.Lookup:
 		o.rules.Explain(r)
 		o.doctor.Diagnose(r)
-		record = o.view.View(r)
+		view := o.view.View(r)
+		o.sum.add(view)
+		record = view
+	case summaryRequest:
+		o.summarize()
+		return nil
+	case render.StatsRecord:
+		o.sum.fill(&r)
+		record = r
 	case *tracer.Event:
 		name, _ := o.view.NetNS(r.NetNS)
 		record = render.EventRecord{Type: "event", Schema: render.SchemaVersion, Node: o.node, Event: r, NetNSName: name}
@@ -159,7 +169,7 @@ func (o *output) writeRecord(w *bufio.Writer, record any) error {
 func (o *output) finish() error {
 	stats := o.tracer.Stats()
 	if o.flags.output == "json" {
-		o.queue <- render.Stats(o.node, o.env.now(), &stats, o.outcomes, o.unwritten)
+		o.queue <- render.Stats(o.node, o.env.now(), &stats, o.outcomes, o.unwritten.Load())
 	}
 	close(o.queue)
 	err := <-o.done
@@ -167,29 +177,52 @@ func (o *output) finish() error {
 	if errors.Is(err, unix.EPIPE) {
 		return err
 	}
-	o.summarize(&stats)
+	o.summarize()
 	return err
 }
 
+// summaryRequest asks for a summary before the end.
+type summaryRequest struct{}
+
+// summarizeOn has SIGUSR1 print a summary, until stop is called.
+func (o *output) summarizeOn(ctx context.Context) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGUSR1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-signals:
+				select {
+				case o.queue <- summaryRequest{}:
+				case <-ctx.Done():
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		<-done
+	}
+}
+
 // summarize says on stderr what was seen, and what was lost.
-func (o *output) summarize(stats *tracer.Stats) {
-	var parts []string
-	for _, outcome := range slices.Sorted(maps.Keys(o.outcomes)) {
-		parts = append(parts, fmt.Sprintf("%d %s", o.outcomes[outcome], outcome))
-	}
-	if len(parts) == 0 {
-		parts = []string{"none"}
-	}
-	fmt.Fprintf(o.env.stderr, "dnspath: %d lookups: %s; %d events, %d lost\n", o.shown, strings.Join(parts, ", "), stats.Events, stats.LostTotal())
+func (o *output) summarize() {
+	stats := o.tracer.Stats()
+	o.sum.write(o.env.stderr, o.env.now())
+	fmt.Fprintf(o.env.stderr, "dnspath: %d events, %d lost\n", stats.Events, stats.LostTotal())
 	if n := stats.LostTotal(); n > 0 {
-		fmt.Fprintf(o.env.stderr, "dnspath: lost: %s; lookups of that time are marked incomplete; a larger --ring-size may help\n", losses(stats))
+		fmt.Fprintf(o.env.stderr, "dnspath: lost: %s; lookups of that time are marked incomplete; a larger --ring-size may help\n", losses(&stats))
 	}
 	if r := stats.Rules; r != nil && r.Overflows+r.Undecodable+r.Unlisted > 0 {
 		fmt.Fprintf(o.env.stderr, "dnspath: rules may be missing beside hops: netlink buffer full %d times, undecodable %d, without a text %d\n",
 			r.Overflows, r.Undecodable, r.Unlisted)
 	}
-	if o.unwritten > 0 {
-		fmt.Fprintf(o.env.stderr, "dnspath: %d records were not written: the output was too slow\n", o.unwritten)
+	if n := o.unwritten.Load(); n > 0 {
+		fmt.Fprintf(o.env.stderr, "dnspath: %d records were not written: the output was too slow\n", n)
 	}
 }
 

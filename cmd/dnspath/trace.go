@@ -165,8 +165,11 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	announce(e, t)
+	stopSummaries := out.summarizeOn(ctx)
 	sink := tracer.Sink{Lookup: out.lookup, Event: out.event, Ready: func() error { return makeReady(f.readyFile) }}
 	err = t.Run(ctx, sink)
+	cancel()
+	stopSummaries()
 	return errors.Join(err, out.finish())
 }
 
@@ -178,7 +181,7 @@ func announce(e *env, t *tracer.Tracer) {
 			attached++
 		}
 	}
-	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends\n", attached, t.Stats().Namespaces)
+	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends, SIGUSR1 sums up\n", attached, t.Stats().Namespaces)
 	if blind := blindSpots(t.Probes()); blind != "" {
 		fmt.Fprintf(e.stderr, "dnspath: can't see: %s; dnspath probes tells why\n", blind)
 	}

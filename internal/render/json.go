@@ -52,6 +52,9 @@ type StatsRecord struct {
 	Events      uint64            `json:"events"`
 	Lookups     uint64            `json:"lookups"`
 	Outcomes    map[string]uint64 `json:"outcomes"`
+	Rcodes      map[string]uint64 `json:"rcodes,omitempty"`   // of the replies to lookups shown
+	Findings    map[string]uint64 `json:"findings,omitempty"` // of lookups shown
+	Latency     *Quantiles        `json:"latency_ns,omitempty"`
 	Lost        map[string]uint64 `json:"lost"` // events in the kernel, by what was full
 	Undecodable uint64            `json:"undecodable"`
 	Evicted     uint64            `json:"evicted"`           // lookups closed early
@@ -61,6 +64,14 @@ type StatsRecord struct {
 	Unasked     uint64            `json:"unasked,omitempty"` // TCP connections that carried no question
 	Unwritten   uint64            `json:"unwritten"`         // records that the output was too slow for
 	Rules       *RuleStats        `json:"rules,omitempty"`
+}
+
+// Quantiles are those of the latencies of lookups that were answered, ns.
+type Quantiles struct {
+	P50 uint64 `json:"p50"`
+	P90 uint64 `json:"p90"`
+	P99 uint64 `json:"p99"`
+	Max uint64 `json:"max"`
 }
 
 // RuleStats is what was read of nftables' traces, and lost.
