@@ -47,6 +47,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"trace", "show DNS lookups live, hop by hop (the default)", runTrace},
+		{"check", "what this node's configuration would do to DNS, without traffic", runCheck},
 		{"analyze", "join what several nodes exported", runAnalyze},
 		{"probes", "show what this kernel lets us see, and how", runProbes},
 		{"version", "print the version", runVersion},
