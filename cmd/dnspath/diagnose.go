@@ -10,8 +10,9 @@ import (
 // newDiagnoser returns what says why lookups of this node failed. Only the
 // goroutine that writes uses it: it may take its time.
 func newDiagnoser(t *tracer.Tracer) *diagnose.Diagnoser {
-	return diagnose.New(nodestate.NewReader(func(inode uint32) names.NetNS {
+	name := func(inode uint32) names.NetNS {
 		ns, _ := t.Names().NetNS(inode)
 		return ns
-	}))
+	}
+	return diagnose.New(nodestate.NewReader(nodestate.Options{Names: name, All: t.Names().All}))
 }

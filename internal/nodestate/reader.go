@@ -17,14 +17,17 @@ import (
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/internal/rules"
 	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
-// How long what was read is good, and how long reading one part may take: a
-// verdict should be there within 200 ms.
+// How long what was read is good: a second, and twenty times as long as it took,
+// so that reading one part never costs more than a twentieth of a processor. And
+// how long one part is waited for: a verdict should be there within 200 ms.
 const (
-	goodFor   = time.Second
-	readLimit = 150 * time.Millisecond
+	goodFor      = time.Second
+	goodPerSpent = 20
+	readLimit    = 150 * time.Millisecond
 )
 
 // maxSpaces bounds how many namespaces are remembered, maxParts how much of each.
@@ -38,17 +41,28 @@ var (
 	errSlow = errors.New("it took too long")
 )
 
+// Options are what a Reader builds on.
+type Options struct {
+	Names func(inode uint32) names.NetNS // what is known of a namespace
+	All   func() []names.NetNS           // all that there are
+	Rules *rules.Reader                  // nil: rules are not to be read
+	Ports []uint16                       // of DNS; nil: 53
+}
+
 // Reader reads the state of network namespaces. It is safe for concurrent use.
 type Reader struct {
-	names func(inode uint32) names.NetNS
+	opts Options
 
 	mu     sync.Mutex
 	spaces map[uint32]*space
 }
 
-// NewReader returns a Reader. names returns what is known of a namespace.
-func NewReader(names func(inode uint32) names.NetNS) *Reader {
-	return &Reader{names: names, spaces: map[uint32]*space{}}
+// NewReader returns a Reader.
+func NewReader(opts Options) *Reader {
+	if len(opts.Ports) == 0 {
+		opts.Ports = []uint16{53}
+	}
+	return &Reader{opts: opts, spaces: map[uint32]*space{}}
 }
 
 // NetNS returns a namespace, whether it is there or not.
@@ -61,7 +75,7 @@ func (r *Reader) NetNS(inode uint32) diagnose.NetNS {
 	if len(r.spaces) >= maxSpaces {
 		clear(r.spaces)
 	}
-	s := &space{NetNS: r.names(inode), named: time.Now(), parts: map[any]*part{}}
+	s := &space{NetNS: r.opts.Names(inode), reader: r, named: time.Now(), parts: map[any]*part{}}
 	if old := r.spaces[inode]; old != nil && old.Path == s.Path {
 		s.parts = old.take()
 	}
@@ -72,7 +86,8 @@ func (r *Reader) NetNS(inode uint32) diagnose.NetNS {
 // space is a network namespace, and what was read of it.
 type space struct {
 	names.NetNS
-	named time.Time
+	reader *Reader
+	named  time.Time
 
 	mu    sync.Mutex
 	parts map[any]*part
@@ -81,9 +96,20 @@ type space struct {
 // part is what was read, or is being read.
 type part struct {
 	since time.Time
-	done  chan struct{} // closed when value and err are there
+	done  chan struct{} // closed when what follows is there
+	spent time.Duration
 	value any
 	err   error
+}
+
+// good reports whether what was read, or is being read, need not be read again.
+func (p *part) good(now time.Time) bool {
+	select {
+	case <-p.done:
+		return now.Sub(p.since) < max(goodFor, goodPerSpent*p.spent)
+	default:
+		return true
+	}
 }
 
 func (s *space) Name() string { return s.NetNS.Name }
@@ -103,7 +129,7 @@ func (s *space) take() map[any]*part {
 func (s *space) part(key any, read func() (any, error)) *part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.parts[key]; p != nil && time.Since(p.since) < goodFor {
+	if p := s.parts[key]; p != nil && p.good(time.Now()) {
 		return p
 	}
 	if len(s.parts) >= maxParts {
@@ -117,24 +143,40 @@ func (s *space) part(key any, read func() (any, error)) *part {
 			p.value, err = read()
 			return err
 		})
+		p.spent = time.Since(p.since)
 	}()
 	return p
 }
 
 // once reads a part of a namespace, from within it, unless that was done a moment
-// ago. What takes longer than readLimit is an error; it may be there the next
-// time.
+// ago. What takes longer than readLimit is an error, at once for those who ask
+// later; it may be there the next time.
 func once[T any](s *space, key any, read func() (T, error)) (value T, err error) {
 	p := s.part(key, func() (any, error) { return read() })
-	select {
-	case <-p.done:
-	case <-time.After(readLimit):
+	if !p.wait() {
 		return value, errSlow
 	}
 	if p.err != nil {
 		return value, p.err
 	}
 	return p.value.(T), nil
+}
+
+// wait waits for what is being read, and reports whether it is there in time.
+func (p *part) wait() bool {
+	limit := time.NewTimer(time.Until(p.since.Add(readLimit)))
+	defer limit.Stop()
+	select {
+	case <-p.done:
+		return true
+	default: // both may be
+	}
+	select {
+	case <-p.done:
+		return true
+	case <-limit.C:
+		return false
+	}
 }
 
 // inside calls do in the namespace.

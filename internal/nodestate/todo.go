@@ -7,10 +7,6 @@ import (
 	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
-func (s *space) Neighbours() ([]diagnose.Neighbour, error) { return nil, diagnose.ErrNotRead }
-func (s *space) Route(diagnose.RouteQuery) (*diagnose.Route, error) {
-	return nil, diagnose.ErrNotRead
-}
 func (s *space) Conntrack() (*diagnose.ConntrackStats, error) { return nil, diagnose.ErrNotRead }
 func (s *space) ConntrackEntries(netip.Addr) ([]diagnose.ConntrackEntry, error) {
 	return nil, diagnose.ErrNotRead
@@ -18,8 +14,7 @@ func (s *space) ConntrackEntries(netip.Addr) ([]diagnose.ConntrackEntry, error) 
 func (s *space) Service(tracer.Transport, netip.AddrPort) (*diagnose.Service, error) {
 	return nil, diagnose.ErrNotRead
 }
-func (s *space) Sockets() ([]diagnose.Socket, error)   { return nil, diagnose.ErrNotRead }
-func (s *space) Resolver() (*diagnose.Resolver, error) { return nil, diagnose.ErrNotRead }
+func (s *space) Sockets() ([]diagnose.Socket, error) { return nil, diagnose.ErrNotRead }
 func (s *space) Counters(from, to uint64) (*diagnose.Counters, error) {
 	return nil, diagnose.ErrNotRead
 }
