@@ -127,7 +127,8 @@ type Service struct {
 	Known     bool             // Endpoints are all that there are
 }
 
-// Socket is bound to a port of DNS.
+// Socket is that of a server, bound to a port of DNS. Of one that listens, Queue
+// and Buffer are connections that wait to be accepted, and that may.
 type Socket struct {
 	Transport tracer.Transport
 	Addr      netip.AddrPort // the address may be unspecified: any
