@@ -1,14 +1,14 @@
 package nodestate
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"strings"
 
 	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/tracer/diagnose"
@@ -18,11 +18,11 @@ type linksKey struct{}
 
 // Links returns the devices.
 func (s *space) Links() ([]diagnose.Link, error) {
-	return once(s, linksKey{}, readLinks)
+	return once(s, linksKey{}, s.readLinks)
 }
 
-func readLinks() ([]diagnose.Link, error) {
-	list, err := netlink.LinkList()
+func (s *space) readLinks() ([]diagnose.Link, error) {
+	messages, err := dumpLinks()
 	if err != nil {
 		return nil, fmt.Errorf("list devices: %w", err)
 	}
@@ -34,9 +34,18 @@ func readLinks() ([]diagnose.Link, error) {
 	if err == nil {
 		defer tool.Close()
 	}
-	out := make([]diagnose.Link, 0, len(list))
-	for _, l := range list {
+	out := make([]diagnose.Link, 0, len(messages))
+	peers := s.peers()
+	for _, m := range messages {
+		l, err := netlink.LinkDeserialize(nil, m)
+		if err != nil {
+			return nil, fmt.Errorf("decode a device: %w", err)
+		}
 		link := linkOf(l)
+		link.PeerNetNS = peers.of(l)
+		if link.Kind == "bridge" {
+			link.NFCall = bridgeCalls(m)
+		}
 		for _, a := range addrs {
 			if prefix, ok := prefixOf(a.IPNet); ok && a.LinkIndex == link.Index {
 				link.Addrs = append(link.Addrs, prefix)
@@ -49,7 +58,14 @@ func readLinks() ([]diagnose.Link, error) {
 		}
 		out = append(out, link)
 	}
-	return out, addFDB(out)
+	return out, errors.Join(addQdiscs(out), addFDB(out))
+}
+
+// dumpLinks returns the kernel's messages about devices.
+func dumpLinks() ([][]byte, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	return req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
 }
 
 func linkOf(l netlink.Link) diagnose.Link {
@@ -74,21 +90,30 @@ func linkOf(l netlink.Link) diagnose.Link {
 		link.Tunnel = &diagnose.TunnelLink{VNI: t.IKey, Local: addrOf(t.Local), Remote: addrOf(t.Remote), UDPChecksum: true}
 		link.Kind = "gre"
 		link.Peer = int(t.Link)
-	case *netlink.Bridge:
-		link.NFCall = bridgeCalls(a.Name)
 	}
 	return link
 }
 
-// bridgeCalls reads whether a bridge hands its frames to iptables though the
-// sysctl for all of them says no; nil unknown.
-func bridgeCalls(bridge string) *bool {
-	text, err := os.ReadFile("/sys/class/net/" + bridge + "/bridge/nf_call_iptables")
-	if err != nil {
-		return nil
+// bridgeCalls reads from a message about a bridge whether it hands its frames to
+// iptables though the sysctl for all of them says no; nil unknown.
+func bridgeCalls(message []byte) *bool {
+	for attr, info := range attributes(message, unix.SizeofIfInfomsg) {
+		if attr != unix.IFLA_LINKINFO {
+			continue
+		}
+		for attr, data := range attributes(info, 0) {
+			if attr != nl.IFLA_INFO_DATA {
+				continue
+			}
+			for attr, value := range attributes(data, 0) {
+				if attr == nl.IFLA_BR_NF_CALL_IPTABLES && len(value) == 1 {
+					on := value[0] == 1
+					return &on
+				}
+			}
+		}
 	}
-	on := strings.TrimSpace(string(text)) == "1"
-	return &on
+	return nil
 }
 
 // addFDB fills in which peers the forwarding tables of tunnels know.

@@ -51,20 +51,31 @@ type Counters struct {
 
 // Link is a network device.
 type Link struct {
-	Index    int
-	Name     string
-	Kind     string // veth, bridge, vxlan, ipip, geneve, dummy, …; empty: hardware, or loopback
-	MTU      int
-	Up       bool   // administratively
-	State    string // operstate: up, down, lowerlayerdown, unknown, …
-	MAC      string
-	Addrs    []netip.Prefix
-	Master   int // index of the bridge that it is a port of; 0 none
-	Peer     int // index of a veth's other end, in PeerNetNS, or of the device that a tunnel is bound to; 0 none
-	XDP      bool
-	NFCall   *bool           // of a bridge: nf_call_iptables of its own
-	Features map[string]bool // of ethtool -k, by its names; nil: not read
-	Tunnel   *TunnelLink     // of a tunnel's device
+	Index     int
+	Name      string
+	Kind      string // veth, bridge, vxlan, ipip, geneve, dummy, …; empty: hardware, or loopback
+	MTU       int
+	Up        bool   // administratively
+	State     string // operstate: up, down, lowerlayerdown, unknown, …
+	MAC       string
+	Addrs     []netip.Prefix
+	Master    int    // index of the bridge that it is a port of; 0 none
+	Peer      int    // index of a veth's other end, in PeerNetNS, or of the device that a tunnel is bound to; 0 none
+	PeerNetNS uint32 // inode; 0 unknown
+	XDP       bool
+	NFCall    *bool           // of a bridge: nf_call_iptables of its own
+	Features  map[string]bool // of ethtool -k, by its names; nil: not read
+	Tunnel    *TunnelLink     // of a tunnel's device
+	Qdiscs    []Qdisc         // those that have a queue
+}
+
+// Qdisc is what queues, shapes or drops a device's packets.
+type Qdisc struct {
+	Kind           string // fq_codel, pfifo_fast, tbf, netem, …
+	Handle, Parent uint32 // MAJOR:MINOR, 16 bits each; a parent of all bits is the root
+	Packets, Bytes int    // in the queue now
+	Drops          uint64 // since it was made
+	Overlimits     uint64
 }
 
 // TunnelLink is how a tunnel's device is configured.
