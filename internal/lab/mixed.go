@@ -18,6 +18,12 @@ type MixedOptions struct {
 	TCP     float64       // part of them by TCP, 0 to 1
 	Seed    uint64        // the same seed plans the same lookups
 	Timeout time.Duration // to wait for an answer after the last transmission; 0 means Patience(1500 ms)
+
+	Healthy bool             // all are answered, with NOERROR or NXDOMAIN, by small messages and large ones
+	Servers []netip.AddrPort // that are asked; none: the service and both DNS pods, over both IP versions
+	// Parts are called before as many equal parts of the lookups, when those of the
+	// part before have ended.
+	Parts []func() error
 }
 
 // MixedLookup is one lookup as its client meant it, and what came of it. An
@@ -31,6 +37,7 @@ type MixedLookup struct {
 	Name      string         `json:"name"`
 	Type      string         `json:"type"`
 	Plan      string         `json:"plan"` // the rcode to come, or silent, drop-query, drop-reply, reject, close, reset
+	Part      int            `json:"part,omitempty"`
 
 	Transmissions int       `json:"transmissions"`
 	Resent        int       `json:"resent,omitempty"`   // of TCP: segments that the kernel sent again on this connection
@@ -63,7 +70,7 @@ func Mixed(ctx context.Context, l *Lab, opts MixedOptions) ([]*MixedLookup, erro
 	}
 	plan := planMixed(opts)
 	m := &mixer{ctx: ctx, lab: l, timeout: opts.Timeout}
-	err := m.run(plan.acts)
+	err := m.run(plan.acts, opts.Parts)
 	if err != nil {
 		err = fmt.Errorf("make mixed lookups: %w", err)
 	}
@@ -82,12 +89,20 @@ type mixer struct {
 }
 
 // run starts each act at its time and waits for the last one's end.
-func (m *mixer) run(acts []*mixedAct) error {
+func (m *mixer) run(acts []*mixedAct, parts []func() error) error {
 	defer m.running.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	begin := time.Now()
+	begun := 0 // parts
 	for _, act := range acts {
+		for begun < len(parts) && begun <= act.part {
+			m.running.Wait()
+			if err := parts[begun](); err != nil {
+				return err
+			}
+			begun++
+		}
 		// a process that was stopped does not make up for it in one burst
 		begin = begin.Add(max(time.Since(begin)-act.at-mixedLate, 0))
 		timer.Reset(act.at - time.Since(begin))

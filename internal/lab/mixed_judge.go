@@ -38,6 +38,7 @@ type mixedRecord struct {
 	Legs       []mixedLeg     `json:"legs"`
 	Incomplete bool           `json:"incomplete"`
 	Why        []string       `json:"incomplete_why"`
+	sums       *SumTally      // of all hops; nil: not counted
 	addrs      []string       // of all hops, each once
 	client     netip.AddrPort // in one piece
 }
@@ -51,10 +52,19 @@ type mixedLeg struct {
 	Direction string          `json:"direction"`
 	Segment   string          `json:"segment"`
 	ICMP      json.RawMessage `json:"icmp"`
-	Hops      []struct {
-		Src string `json:"src"`
-		Dst string `json:"dst"`
-	} `json:"hops"`
+	Fragment  struct {
+		Offset int `json:"offset"`
+	} `json:"fragment"`
+	Hops []mixedHop `json:"hops"`
+}
+
+type mixedHop struct {
+	Src   string   `json:"src"`
+	Dst   string   `json:"dst"`
+	Hop   string   `json:"hop"`
+	NetNS string   `json:"netns_name"`
+	Dev   string   `json:"dev"`
+	Sums  *hopSums `json:"checksum"`
 }
 
 // MixedLosses are dnspath's own losses, of its stats record.
@@ -81,6 +91,9 @@ func (l MixedLosses) Total() uint64 {
 
 // MixedExport holds what the judge needs of an export.
 type MixedExport struct {
+	CountSums bool // count the verdicts on checksums of each lookup
+	Others    bool // lookups of others are no fault: those that a cache makes
+
 	records []*mixedRecord
 	losses  MixedLosses
 	ended   bool
@@ -120,6 +133,9 @@ func (x *MixedExport) add(line []byte) error {
 	switch r.Type {
 	case "lookup":
 		r.client = netip.AddrPortFrom(r.Client.Addr, r.Client.Port)
+		if x.CountSums {
+			r.countSums()
+		}
 		for i := range r.Legs {
 			for _, h := range r.Legs[i].Hops {
 				r.addrs = x.collect(x.collect(r.addrs, h.Src), h.Dst)
@@ -194,6 +210,7 @@ func JudgeMixed(log []*MixedLookup, x *MixedExport) *MixedVerdict {
 	j := &mixedJudge{
 		verdict: &MixedVerdict{Records: len(x.records), Losses: x.losses, Outcomes: map[string]int{}, kinds: map[string]int{}},
 		lookups: map[mixedKey]*MixedLookup{}, told: map[*MixedLookup]*mixedRecord{}, sockets: map[string]*MixedLookup{},
+		others: x.Others,
 	}
 	v := j.verdict
 	for _, l := range log {
@@ -233,12 +250,16 @@ type mixedJudge struct {
 	lookups map[mixedKey]*MixedLookup
 	told    map[*MixedLookup]*mixedRecord
 	sockets map[string]*MixedLookup // by the client's address and port: one of the lookups of it
+	others  bool                    // as of MixedExport
 }
 
 // record judges one record.
 func (j *mixedJudge) record(r *mixedRecord) {
 	v := j.verdict
 	l := j.lookups[mixedKey{r.Transport, r.client, r.Name, r.QType}]
+	if l == nil && j.others {
+		return
+	}
 	if l == nil {
 		if _, made := j.sockets[r.client.String()]; made || strings.HasSuffix(r.Name, mixedZone) {
 			v.fault(&v.Split, "split, of no lookup in its whole", "%v", r)
@@ -277,6 +298,7 @@ func (j *mixedJudge) merged(l *MixedLookup, r *mixedRecord) string {
 	for _, leg := range r.Legs {
 		switch {
 		case l.Transport == "tcp" || leg.ICMP != nil: // a leg is a segment, or an ICMP error
+		case leg.Fragment.Offset > 0: // of a datagram whose first fragment has a leg
 		case leg.Direction == "query":
 			queries++
 		default:

@@ -16,6 +16,7 @@ type MixedRun struct {
 	Args        []string      // more flags of it
 	ToolTimeout time.Duration // after which it takes a lookup for lost
 	Export      io.Writer     // gets what it exports, too; may be nil
+	CountSums   bool          // as of MixedExport
 }
 
 // MixedResult is what a run gave.
@@ -32,7 +33,7 @@ type MixedResult struct {
 // of them all or their time is long up, and ends it.
 func ObserveMixed(ctx context.Context, l *Lab, run MixedRun) (*MixedResult, error) {
 	reader, writer := io.Pipe()
-	res := &MixedResult{Export: &MixedExport{}}
+	res := &MixedResult{Export: &MixedExport{CountSums: run.CountSums}}
 	read := make(chan error, 1)
 	go func() {
 		var r io.Reader = reader

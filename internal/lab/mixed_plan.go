@@ -3,6 +3,7 @@ package lab
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,6 +64,7 @@ func mixedClients() []mixedClient {
 // mixedAct is what happens at one time: flows that start together.
 type mixedAct struct {
 	at    time.Duration // after the run's start
+	part  int           // of the run
 	flows []*mixedFlow
 }
 
@@ -83,7 +85,7 @@ type mixedFlow struct {
 type mixedQuery struct {
 	log   *MixedLookup
 	qtype uint16
-	edns  bool
+	edns  uint16        // announced size; 0: no EDNS
 	again time.Duration // from the first transmission to the second; 0 means one alone
 }
 
@@ -106,7 +108,7 @@ func planMixed(opts MixedOptions) *mixedPlanner {
 		clients: mixedClients(), ports: map[netip.Addr]int{},
 	}
 	for len(p.log) < opts.Count {
-		act := &mixedAct{at: time.Duration(float64(len(p.log)) / float64(opts.Rate) * float64(time.Second))}
+		act := &mixedAct{at: time.Duration(float64(len(p.log)) / float64(opts.Rate) * float64(time.Second)), part: p.part()}
 		n := float64(len(p.log) + 1)
 		switch {
 		case float64(p.tcp) < opts.TCP*n:
@@ -123,8 +125,17 @@ func planMixed(opts MixedOptions) *mixedPlanner {
 	return p
 }
 
-// left is how many lookups are still to be planned.
-func (p *mixedPlanner) left() int { return p.opts.Count - len(p.log) }
+// left is how many lookups are still to be planned, of those of one part.
+func (p *mixedPlanner) left() int {
+	parts := max(len(p.opts.Parts), 1)
+	return ((p.part()+1)*p.opts.Count+parts-1)/parts - len(p.log)
+}
+
+// part is that of the next lookup, the last one's if no more are to be planned.
+func (p *mixedPlanner) part() int {
+	parts := max(len(p.opts.Parts), 1)
+	return min(len(p.log)*parts/p.opts.Count, parts-1)
+}
 
 func (p *mixedPlanner) chance(part float64) bool { return p.rand.Float64() < part }
 
@@ -133,22 +144,42 @@ func (p *mixedPlanner) between(from, to time.Duration) time.Duration {
 	return from + time.Duration(p.rand.Int64N(int64(to-from)))
 }
 
+// pause is between, of a time between rounds. With parts the next one waits for
+// the last round of each.
+func (p *mixedPlanner) pause(from, to time.Duration) time.Duration {
+	if len(p.opts.Parts) > 1 {
+		from, to = from/10, to/10
+	}
+	return p.between(from, to)
+}
+
 // flow starts a flow of a client to a server that answers.
 func (p *mixedPlanner) flow(act *mixedAct, client int, tcp bool) *mixedFlow {
 	c := p.clients[client]
-	v6 := p.chance(mixedIPv6)
-	servers, addr := []netip.AddrPort{Service(), Service()}, c.addr4
-	f := ipv4
-	if v6 {
-		servers, addr, f = []netip.AddrPort{Service6(), Service6()}, c.addr6, ipv6
+	servers := p.servers(c)
+	fl := &mixedFlow{ns: c.ns, tcp: tcp, server: servers[p.rand.IntN(len(servers))]}
+	addr := c.addr4
+	if fl.server.Addr().Is6() {
+		addr = c.addr6
 	}
-	servers = append(servers, netip.AddrPortFrom(f.host(1, 53), dnsPort))
-	if c.ns != DNSA { // which would ask itself
-		servers = append(servers, netip.AddrPortFrom(f.host(0, 53), dnsPort))
-	}
-	fl := &mixedFlow{ns: c.ns, tcp: tcp, server: servers[p.rand.IntN(len(servers))], local: p.localPort(addr)}
+	fl.local = p.localPort(addr)
 	act.flows = append(act.flows, fl)
 	return fl
+}
+
+// servers lists those that a client may ask.
+func (p *mixedPlanner) servers(c mixedClient) []netip.AddrPort {
+	itself := func(s netip.AddrPort) bool { return s.Addr() == c.addr4 || s.Addr() == c.addr6 }
+	if p.opts.Servers != nil {
+		return slices.DeleteFunc(slices.Clone(p.opts.Servers), itself)
+	}
+	f, service := ipv4, Service()
+	if p.chance(mixedIPv6) {
+		f, service = ipv6, Service6()
+	}
+	return slices.DeleteFunc([]netip.AddrPort{
+		service, service, netip.AddrPortFrom(f.host(1, 53), dnsPort), netip.AddrPortFrom(f.host(0, 53), dnsPort),
+	}, itself)
 }
 
 // localPort counts up: no two sockets of an address share a port within tens of
@@ -188,12 +219,35 @@ func (p *mixedPlanner) query(f *mixedFlow, plan, name string, id, qtype uint16) 
 		transport = "tcp"
 		p.tcp++
 	}
-	l := &MixedLookup{
-		N: len(p.log), Transport: transport, Client: f.local, Server: f.server, ID: id, Name: name,
+	q := &mixedQuery{qtype: qtype}
+	if p.chance(0.3) {
+		q.edns = 1232
+	}
+	if p.opts.Healthy && qtype == dns.TypeTXT && plan == "NOERROR" {
+		name = p.large(q, f) + "." + name
+	}
+	q.log = &MixedLookup{
+		N: len(p.log), Part: p.part(), Transport: transport, Client: f.local, Server: f.server, ID: id, Name: name,
 		Type: dns.TypeToString[qtype], Plan: plan,
 	}
-	p.log = append(p.log, l)
-	return &mixedQuery{log: l, qtype: qtype, edns: p.chance(0.3)}
+	p.log = append(p.log, q.log)
+	return q
+}
+
+// large has a query ask for a large answer, by the label that it returns: over
+// UDP one that fits into a packet, or takes two, over TCP several segments. Over
+// IPv6 a tunnel would not take the fragments of pods that don't know it, and
+// there a new client asks each time.
+func (p *mixedPlanner) large(q *mixedQuery, f *mixedFlow) string {
+	switch {
+	case f.tcp:
+		return "big5000"
+	case f.local.Addr().Is4() && p.chance(0.3):
+		q.edns = ednsSize
+		return "big2000"
+	}
+	q.edns = 1232
+	return "big900"
 }
 
 // name returns a name of which a server makes what is planned.
@@ -219,6 +273,7 @@ func (p *mixedPlanner) name(plan string) string {
 // answer picks what a server makes of an ordinary lookup.
 func (p *mixedPlanner) answer() string {
 	switch n := p.rand.IntN(100); {
+	case n >= 14 && p.opts.Healthy:
 	case n < 14:
 		return "NXDOMAIN"
 	case n < 20:

@@ -10,7 +10,11 @@ import (
 func (p *mixedPlanner) planTCP(act *mixedAct) {
 	f := p.flow(act, p.rand.IntN(len(p.clients)), true)
 	f.chop = p.chance(0.25)
-	switch n := p.rand.IntN(100); {
+	n := p.rand.IntN(100)
+	if p.opts.Healthy {
+		n = 20 + n*80/100 // one that comes to an answer
+	}
+	switch {
 	case n < 5:
 		f.toNobody()
 		p.tcpRound(f, 1, planReject)
@@ -29,7 +33,7 @@ func (p *mixedPlanner) planTCP(act *mixedAct) {
 		f.join = p.chance(0.5)
 		p.tcpRound(f, 2+p.rand.IntN(3), "")
 	default:
-		f.pause = p.between(20*time.Millisecond, 400*time.Millisecond)
+		f.pause = p.pause(20*time.Millisecond, 400*time.Millisecond)
 		for range 2 + p.rand.IntN(2) {
 			p.tcpRound(f, 1+p.rand.IntN(2), "")
 		}
@@ -48,8 +52,11 @@ func (p *mixedPlanner) tcpRound(f *mixedFlow, size int, plan string) {
 			what = p.answer()
 		}
 		qtype := dns.TypeA
-		if p.chance(0.4) {
+		switch {
+		case p.chance(0.4):
 			qtype = dns.TypeAAAA
+		case p.opts.Healthy && p.chance(0.3):
+			qtype = dns.TypeTXT
 		}
 		queries = append(queries, p.query(f, what, p.name(what), id, qtype))
 		id += 1 + uint16(p.rand.UintN(1000))

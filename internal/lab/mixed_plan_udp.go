@@ -72,6 +72,7 @@ func (p *mixedPlanner) ids() [2]uint16 {
 // fate picks what becomes of a flow's lookups, and sends it where that happens.
 func (p *mixedPlanner) fate(f *mixedFlow, pair bool) string {
 	switch n := p.rand.IntN(100); {
+	case p.opts.Healthy:
 	case n < 4:
 		f.toPort(dropQueryPort)
 		return planDropQuery
@@ -104,7 +105,7 @@ func (p *mixedPlanner) pair(f *mixedFlow, ids [2]uint16) {
 // the same.
 func (p *mixedPlanner) series(f *mixedFlow) {
 	id, fixed := p.id(), p.chance(0.5)
-	f.pause = p.between(5*time.Millisecond, 300*time.Millisecond)
+	f.pause = p.pause(5*time.Millisecond, 300*time.Millisecond)
 	for range 3 + p.rand.IntN(2) {
 		if !fixed {
 			id = p.id()
@@ -129,7 +130,7 @@ func (p *mixedPlanner) udp(f *mixedFlow, plan, name string, id, qtype uint16, re
 // no reason to ask again.
 func (p *mixedPlanner) retry(plan string, may bool) (string, string, bool) {
 	behind := float64(p.retried) < mixedRetried*float64(len(p.log)+1)
-	if !may || !behind || p.chance(0.5) {
+	if !may || !behind || p.opts.Healthy || p.chance(0.5) {
 		return plan, p.name(plan), false
 	}
 	switch plan {

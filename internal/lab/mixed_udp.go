@@ -156,8 +156,8 @@ func (q *mixedQuery) pack() ([]byte, error) {
 	m := new(dns.Msg)
 	m.SetQuestion(q.log.Name, q.qtype)
 	m.Id = q.log.ID
-	if q.edns {
-		m.SetEdns0(1232, false)
+	if q.edns != 0 {
+		m.SetEdns0(q.edns, false)
 	}
 	return m.Pack()
 }
