@@ -92,6 +92,16 @@ bench-mixed: ## Compare what dnspath tells of 100,000 mixed lookups with what th
 	@$(MAKE) --no-print-directory build
 	bin/dnslab mixed $(MIXED)
 
+# HEALTHY='--count 10000 --labs 10' makes a smaller one: bin/dnslab healthy --help.
+HEALTHY ?=
+
+.PHONY: bench-checksums
+bench-checksums: ## Count the false alarms about checksums of 100,000 healthy lookups, in every lab (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	bin/dnslab healthy $(HEALTHY)
+
 .PHONY: bench-attach
 bench-attach: ## Measure how long attaching takes on 6.12, in QEMU, beside bpftrace (root)
 	$(call need-root,)

@@ -35,6 +35,7 @@ func commands() []command {
 
 		{"bench", "measure what dnspath costs, and how much it keeps up with", runBench},
 		{"mixed", "compare what dnspath tells of lookups with what their clients know", runMixed},
+		{"healthy", "prove that dnspath calls no checksum wrong that is right", runHealthy},
 		{"load", "send lookups at a steady rate, from within a lab's shell", runLoad},
 	}
 }
