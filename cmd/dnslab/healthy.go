@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -25,10 +26,11 @@ Example:
 
 // healthyFlags are the flags of "dnslab healthy".
 type healthyFlags struct {
-	run  lab.HealthyRun
-	ring string
-	only string
-	most int
+	run    lab.HealthyRun
+	ring   string
+	only   string
+	most   int
+	export string
 }
 
 func runHealthy(ctx context.Context, e env, args []string) error {
@@ -42,6 +44,7 @@ func runHealthy(ctx context.Context, e env, args []string) error {
 	fs.StringVar(&f.ring, "ring-size", "32M", "that of dnspath")
 	fs.IntVar(&f.most, "labs", 60, "labs at most: the first have all that there is, in few combinations")
 	fs.StringVar(&f.only, "only", "", "only labs whose name matches this regular expression")
+	fs.StringVar(&f.export, "export", "", "write what dnspath exports to this file too: some 10 KiB a lookup")
 	if done, err := parse(fs, args); done || err != nil {
 		return err
 	}
@@ -71,6 +74,14 @@ func healthy(ctx context.Context, e env, f healthyFlags, only *regexp.Regexp) er
 		return err
 	}
 	run := f.run
+	if f.export != "" {
+		file, err := os.Create(f.export)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		run.Export = file
+	}
 	fmt.Fprintf(e.stdout, "\n  %s\n", lab.HealthyColumns())
 	begin := time.Now()
 	total, made, good := &lab.SumTally{}, 0, true

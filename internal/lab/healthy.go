@@ -18,6 +18,7 @@ type HealthyRun struct {
 	Rate        int // lookups a second
 	Seed        uint64
 	Settings    []Offloads
+	Export      io.Writer // gets what dnspath exports, too; may be nil
 }
 
 // HealthyPart is what came of the lookups with one setting of the devices.
@@ -65,7 +66,7 @@ func Healthy(ctx context.Context, t Topology, run HealthyRun) (res *HealthyResul
 			return err
 		})
 	}
-	mixed, err := ObserveMixed(ctx, l, MixedRun{Lookups: opts, Bin: run.Bin, Args: run.Args, ToolTimeout: run.ToolTimeout, CountSums: true})
+	mixed, err := ObserveMixed(ctx, l, MixedRun{Lookups: opts, Bin: run.Bin, Args: run.Args, ToolTimeout: run.ToolTimeout, Export: run.Export, CountSums: true})
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +101,8 @@ func (r *HealthyResult) Sums() *SumTally {
 	return all
 }
 
-// Good reports whether each lookup was told, and no checksum is said to be
-// wrong. A busy machine may keep one of a hundred lookups from being healthy.
+// Good reports whether each lookup was told, with all events, and no checksum is
+// said to be wrong. Whether each was told as it was is for Mixed to prove. A busy machine may keep one of a hundred lookups from being healthy.
 func (r *HealthyResult) Good() bool {
 	for i := range r.Parts {
 		if p := &r.Parts[i]; p.Sums.Lookups < p.Made {
@@ -109,8 +110,12 @@ func (r *HealthyResult) Good() bool {
 		}
 	}
 	v := r.Verdict
-	return v.Good() && v.Unmade+v.Unplanned <= v.Lookups/100 && r.Sums().Wrong() == 0
+	return v.Missed+v.Incomplete == 0 && v.Losses.ofEvents() == 0 && v.Unmade+v.Unplanned <= v.Lookups/100 && r.Sums().Wrong() == 0
 }
+
+// ofEvents counts losses that may have cost a hop. The return of a function that
+// was missed costs its hop what the function made of the packet, and nothing else.
+func (l MixedLosses) ofEvents() uint64 { return l.Total() - l.Lost["return"] }
 
 // HealthyColumns is the head of the tables that Write prints.
 func HealthyColumns() string {
@@ -147,8 +152,8 @@ func (r *HealthyResult) Write(w io.Writer) error {
 	}
 	v := r.Verdict
 	if !v.Good() || v.Unmade+v.Unplanned > 0 {
-		fmt.Fprintf(&b, "  missed %d, split %d, merged %d, wrong %d, foreign %d, incomplete %d, losses of dnspath %d, not made as planned %d, not ended as planned %d\n",
-			v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses.Total(), v.Unmade, v.Unplanned)
+		fmt.Fprintf(&b, "  missed %d, split %d, merged %d, wrong %d, foreign %d, incomplete %d, losses of dnspath %d %v, not made as planned %d, not ended as planned %d\n",
+			v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses.Total(), v.Losses.Lost, v.Unmade, v.Unplanned)
 		for _, fault := range v.Faults {
 			fmt.Fprintf(&b, "  %s\n", fault)
 		}

@@ -110,6 +110,8 @@ func TestHealthyGood(t *testing.T) {
 		{"fewer told than made", func(r *HealthyResult) { r.Parts[0].Made = 101 }, false},
 		{"one was missed", func(r *HealthyResult) { r.Verdict.Missed = 1 }, false},
 		{"events were lost", func(r *HealthyResult) { r.Verdict.Losses.Late = 1 }, false},
+		{"the return of a function was missed", func(r *HealthyResult) { r.Verdict.Losses.Lost = map[string]uint64{"return": 1} }, true},
+		{"the ring was full", func(r *HealthyResult) { r.Verdict.Losses.Lost = map[string]uint64{"ring_full": 1} }, false},
 		{"one timed out", func(r *HealthyResult) { r.Verdict.Unplanned = 1 }, true},
 		{"two timed out", func(r *HealthyResult) { r.Verdict.Unplanned = 2 }, false},
 	} {
