@@ -14,6 +14,7 @@ import (
 // No checksum of lookups that are answered is said to be wrong, whatever devices
 // are told to do of checksums and segments: a small "dnslab healthy".
 func TestHealthy(t *testing.T) {
+	const count = 240
 	both := []string{lab.DNSA, lab.DNSB}
 	for _, c := range []struct {
 		name string
@@ -31,7 +32,7 @@ func TestHealthy(t *testing.T) {
 			}
 			res, err := lab.Healthy(t.Context(), c.lab, lab.HealthyRun{
 				Bin: bin, Args: []string{"--ring-size", "64M"}, ToolTimeout: lab.Patience(2 * time.Second),
-				Count: 240, Rate: lab.Share(400), Seed: 1, Settings: lab.EachOffload(),
+				Count: count, Rate: lab.Share(400), Seed: 1, Settings: lab.EachOffload(),
 			})
 			if errors.Is(err, lab.ErrNotSupported) {
 				t.Skip(err)
@@ -45,8 +46,15 @@ func TestHealthy(t *testing.T) {
 			}
 			sums := res.Sums()
 			t.Logf("%s\n%s%s", lab.HealthyColumns(), b.String(), sums.Summary())
-			if !res.Good() {
-				t.Errorf("%d of %d checksums are said to be wrong, or lookups were missed", sums.Wrong(), sums.All())
+			if sums.Wrong() > 0 {
+				t.Errorf("%d of %d checksums are said to be wrong", sums.Wrong(), sums.All())
+			}
+			// In a guest time stands still now and then: connections time out, and events come late.
+			if lab.Slowness() == 1 && !res.Good() {
+				t.Error("lookups were missed, or events lost")
+			}
+			if sums.Lookups < count*9/10 {
+				t.Errorf("%d of %d lookups were told", sums.Lookups, count)
 			}
 			// One that says nothing is never wrong.
 			if said := sums.Verdicts["ok"] + sums.Verdicts["partial"] + sums.Verdicts["none"]; said < sums.All()*3/4 {

@@ -152,8 +152,8 @@ func (r *HealthyResult) Write(w io.Writer) error {
 	}
 	v := r.Verdict
 	if !v.Good() || v.Unmade+v.Unplanned > 0 {
-		fmt.Fprintf(&b, "  missed %d, split %d, merged %d, wrong %d, foreign %d, incomplete %d, losses of dnspath %d %v, not made as planned %d, not ended as planned %d\n",
-			v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses.Total(), v.Losses.Lost, v.Unmade, v.Unplanned)
+		fmt.Fprintf(&b, "  missed %d, split %d, merged %d, wrong %d, foreign %d, incomplete %d, losses of dnspath %+v, not made as planned %d, not ended as planned %d\n",
+			v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses, v.Unmade, v.Unplanned)
 		for _, fault := range v.Faults {
 			fmt.Fprintf(&b, "  %s\n", fault)
 		}
