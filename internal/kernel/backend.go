@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
@@ -32,34 +33,36 @@ const (
 var Backends = []Backend{BackendKprobeMulti, BackendKprobe, BackendFentry, BackendTracepoint}
 
 // Unavailable says why this kernel does not allow a backend, or returns "".
-func (b Backend) Unavailable() string {
+func (b Backend) Unavailable() string { return b.unavailable(btf.NewCache()) }
+
+func (b Backend) unavailable(types *btf.Cache) string {
 	switch b {
 	case BackendKprobeMulti:
 		return haveKprobeMulti()
 	case BackendKprobe:
 		return haveKprobe()
 	case BackendFentry:
-		return haveFentry()
+		return haveFentry(types)
 	}
 	return ""
 }
 
 // pick returns the backend to use, or a FeatureError that tells what else there is.
-func (b Backend) pick() (Backend, error) {
+func (b Backend) pick(types *btf.Cache) (Backend, error) {
 	if b == BackendAuto {
-		i := slices.IndexFunc(Backends, func(b Backend) bool { return b.Unavailable() == "" })
+		i := slices.IndexFunc(Backends, func(b Backend) bool { return b.unavailable(types) == "" })
 		return Backends[i], nil // the last one always is
 	}
 	if !slices.Contains(Backends, b) {
 		return b, fmt.Errorf("unknown backend %q", b)
 	}
-	why := b.Unavailable()
+	why := b.unavailable(types)
 	if why == "" {
 		return b, nil
 	}
 	var others []string
 	for _, other := range Backends {
-		if other.Unavailable() == "" {
+		if other.unavailable(types) == "" {
 			others = append(others, string(other))
 		}
 	}
@@ -77,18 +80,17 @@ func haveKprobeMulti() string {
 }
 
 // haveFentry loads the smallest fentry program there is.
-func haveFentry() string {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+func haveFentry(types *btf.Cache) string {
+	prog := &ebpf.ProgramSpec{
 		Type:         ebpf.Tracing,
 		AttachType:   ebpf.AttachTraceFEntry,
 		AttachTo:     "ip_rcv",
 		License:      "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
-	if err != nil {
+	}
+	if err := try(prog, ebpf.CollectionOptions{Cache: types}); err != nil {
 		return reason("the kernel refuses fentry programs", err)
 	}
-	prog.Close()
 	return ""
 }
 

@@ -44,7 +44,8 @@ var subsystemEnums = []struct{ subsystem, module, enum, prefix string }{
 // dropReasons names drop reasons: enum skb_drop_reason, and those of the
 // subsystems that this kernel has. Their numbers differ even within one stable
 // series, so all come from the running kernel's BTF.
-func dropReasons(types *btf.Spec) map[uint32]string {
+func dropReasons(m *moduleTypes) map[uint32]string {
+	types := m.kernel
 	names := map[uint32]string{}
 	for name, value := range enumValues(types, "skb_drop_reason") {
 		names[value] = strings.TrimPrefix(name, "SKB_DROP_REASON_")
@@ -57,7 +58,7 @@ func dropReasons(types *btf.Spec) map[uint32]string {
 		}
 		from := types
 		if sub.module != "" {
-			if module, err := btf.LoadKernelModuleSpec(sub.module); err == nil {
+			if module, err := m.cache.Module(sub.module); err == nil {
 				from = module
 			}
 		}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"os"
 
@@ -48,9 +49,6 @@ func (s *Session) choose(spec *ebpf.CollectionSpec, types *moduleTypes, symbols 
 		}
 	}
 	for name := range unused {
-		delete(spec.Programs, name)
-	}
-	for _, name := range trials { // loaded alone
 		delete(spec.Programs, name)
 	}
 	s.seen = map[string]bool{}
@@ -114,9 +112,10 @@ func (s *Session) configure(spec *ebpf.CollectionSpec, types *moduleTypes) error
 		"udp_queued_by_function": s.seen["__udp_enqueue_schedule_skb"],
 		"udp_read_by_function":   s.seen["skb_consume_udp"],
 	}
-	if err := s.reach(values, types.kernel); err != nil {
-		return err
+	if s.reached == nil {
+		s.reached = s.reach(spec, types)
 	}
+	maps.Copy(values, s.reached)
 	for name, list := range map[string][]uint16{
 		"dns_ports": s.opts.Ports, "vxlan_ports": s.opts.VXLANPorts, "geneve_ports": s.opts.GenevePorts,
 	} {

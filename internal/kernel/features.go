@@ -36,3 +36,14 @@ func haveTCX(types *btf.Spec) string {
 	}
 	return "tcx needs Linux 6.6"
 }
+
+// try loads a program that uses no map, and lets it go.
+func try(program *ebpf.ProgramSpec, opts ebpf.CollectionOptions) error {
+	spec := &ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"trial": program}}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return err
+	}
+	coll.Close()
+	return nil
+}

@@ -100,16 +100,16 @@ func loadedModules() (map[string]bool, error) {
 	return modules, nil
 }
 
-// wantedSymbols returns the addresses of the table's functions that the
-// running kernel and its modules have. Where addresses are hidden they are 0.
-func (s *Session) wantedSymbols() (map[string]uint64, error) {
+// wantedFunctions returns the table's functions, and the module that may hold
+// each, or "".
+func wantedFunctions() map[string]string {
 	want := map[string]string{}
 	for _, h := range hops {
 		if h.Kind == KindFunction {
 			want[h.Program] = h.module
 		}
 	}
-	return s.syms.addresses(want)
+	return want
 }
 
 // attachFunctions probes the functions of the given rows of s.status, and says
@@ -242,7 +242,7 @@ func (s *Session) SyncFunctions() error {
 	if len(rows) == 0 {
 		return nil
 	}
-	symbols, err := s.wantedSymbols()
+	symbols, err := s.syms.addresses()
 	if err != nil {
 		return err
 	}
@@ -263,7 +263,8 @@ func (s *Session) load(rows []int, symbols map[string]uint64) ([]int, error) {
 		if spec, err = gen.LoadDnspath(); err != nil {
 			return nil, err
 		}
-		if types.kernel, err = btf.LoadKernelSpec(); err != nil {
+		types.cache = btf.NewCache()
+		if types.kernel, err = types.cache.Kernel(); err != nil {
 			return nil, err
 		}
 	}
@@ -293,6 +294,7 @@ func (s *Session) loadMore(spec *ebpf.CollectionSpec, types *moduleTypes) error 
 	more, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs:        ebpf.ProgramOptions{KernelTypes: types.kernel},
 		MapReplacements: shared,
+		Cache:           types.cache,
 	})
 	if err != nil {
 		return fmt.Errorf("load programs for modules: %w", err)

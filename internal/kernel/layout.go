@@ -9,7 +9,7 @@ import (
 // moduleTypes are the kernel's types and, as they are asked for, those that are modules' own.
 type moduleTypes struct {
 	kernel *btf.Spec
-	loaded map[string]*btf.Spec // nil: there is none
+	cache  *btf.Cache // for all that is loaded: to read the kernel's types takes some 20 ms
 }
 
 // layout returns where the fields lie that bpf/call.h reads by offset, in
@@ -84,15 +84,8 @@ func (m *moduleTypes) find(module, name string, typ any) error {
 	if err == nil {
 		return nil
 	}
-	spec, ok := m.loaded[module]
-	if !ok {
-		spec, _ = btf.LoadKernelModuleSpec(module) // not loaded, or without BTF
-		if m.loaded == nil {
-			m.loaded = map[string]*btf.Spec{}
-		}
-		m.loaded[module] = spec
-	}
-	if spec == nil {
+	spec, moduleErr := m.cache.Module(module)
+	if moduleErr != nil { // it is not loaded, or without BTF
 		return err
 	}
 	return spec.TypeByName(name, typ)

@@ -1,9 +1,6 @@
 package kernel
 
 import (
-	"fmt"
-	"maps"
-
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 
@@ -17,41 +14,34 @@ var trials = map[string]string{
 	"dynptr_in_netfilter": gen.DnspathProgTryDynptrNetfilter,
 }
 
-// reach says in values how to read what of a packet lies in pages (bpf/pages.h).
-func (s *Session) reach(values map[string]any, types *btf.Spec) error {
-	variables := s.syms.variables("page_offset_base", "vmemmap_base")
-	if len(variables) == 2 {
-		for name, at := range variables {
+// Variables of x86 that tell where memory is mapped (arch/x86/mm/kaslr.c).
+const (
+	pageOffsetBase = "page_offset_base"
+	vmemmapBase    = "vmemmap_base"
+)
+
+// reach says how to read what of a packet lies in pages (bpf/pages.h), by the
+// variables of the programs. It takes the trials out of spec.
+func (s *Session) reach(spec *ebpf.CollectionSpec, types *moduleTypes) map[string]any {
+	alone := map[string]*ebpf.ProgramSpec{}
+	for _, name := range trials {
+		alone[name] = spec.Programs[name]
+		delete(spec.Programs, name)
+	}
+	values := map[string]any{}
+	if at := s.syms.variables(); len(at) == len(s.syms.wantVar) {
+		for name, at := range at {
 			values[name+"_at"] = at
 		}
-		return nil
+		return values
 	}
 	var fn *btf.Func
-	if s.opts.BTF != "" || types.TypeByName("bpf_dynptr_from_skb", &fn) != nil {
-		return nil
+	if s.opts.BTF != "" || types.kernel.TypeByName("bpf_dynptr_from_skb", &fn) != nil {
+		return values
 	}
-	for variable, program := range trials {
-		ok, err := takes(program)
-		if err != nil {
-			return err
-		}
-		values[variable] = ok
+	for variable, name := range trials {
+		opts := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: types.kernel}, Cache: types.cache}
+		values[variable] = try(alone[name], opts) == nil
 	}
-	return nil
-}
-
-// takes says whether the kernel accepts a program.
-func takes(program string) (bool, error) {
-	spec, err := gen.LoadDnspath()
-	if err != nil {
-		return false, fmt.Errorf("read embedded programs: %w", err)
-	}
-	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != program })
-	spec.Maps, spec.Variables = nil, nil
-	coll, err := ebpf.NewCollection(spec)
-	if err != nil {
-		return false, nil //nolint:nilerr // that is the answer
-	}
-	coll.Close()
-	return true, nil
+	return values
 }

@@ -65,6 +65,7 @@ type Session struct {
 	reasons map[uint32]string // names of drop reasons
 	seen    map[string]bool   // functions that are probed, by name
 	syms    *symbols
+	reached map[string]any // what reach said
 
 	mu      sync.Mutex
 	links   []link.Link
@@ -87,11 +88,13 @@ func Open(opts Options) (*Session, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("lift the limit on locked memory: %w", err)
 	}
+	syms := newSymbols()
+	go syms.prepare() // the kernel takes as long to make its list of symbols as we do for the rest
 	types, err := kernelTypes(opts.BTF)
 	if err != nil {
 		return nil, err
 	}
-	backend, err := opts.Backend.pick()
+	backend, err := opts.Backend.pick(types.cache)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +104,7 @@ func Open(opts Options) (*Session, error) {
 		}
 		backend = BackendTracepoint
 	}
-	s, err := newSession(types, opts, backend)
+	s, err := newSession(types, syms, opts, backend)
 	if err != nil || opts.Backend != BackendAuto || backend == BackendTracepoint || s.probesFunctions() {
 		return s, err
 	}
@@ -110,39 +113,40 @@ func Open(opts Options) (*Session, error) {
 	if err := s.Close(); err != nil {
 		return nil, err
 	}
-	if s, err = newSession(types, opts, BackendTracepoint); err == nil {
+	if s, err = newSession(types, syms, opts, BackendTracepoint); err == nil {
 		s.setAttached(KindFunction, false, why)
 	}
 	return s, err
 }
 
 // newSession loads and attaches. The types themselves are not kept: they are large.
-func newSession(types *btf.Spec, opts Options, backend Backend) (*Session, error) {
+func newSession(types *moduleTypes, syms *symbols, opts Options, backend Backend) (*Session, error) {
 	s := &Session{
-		opts: opts, backend: backend, reasons: dropReasons(types), syms: newSymbols(),
+		opts: opts, backend: backend, reasons: dropReasons(types), syms: syms,
 		nf: map[uint32][]link.Link{}, tcx: map[device][]link.Link{},
 	}
-	if err := s.open(&moduleTypes{kernel: types}); err != nil {
+	if err := s.open(types); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
 // kernelTypes reads the kernel's BTF, or that in a file.
-func kernelTypes(file string) (*btf.Spec, error) {
+func kernelTypes(file string) (*moduleTypes, error) {
+	cache := btf.NewCache()
 	if file != "" {
 		types, err := btf.LoadSpec(file)
 		if err != nil {
 			return nil, fmt.Errorf("read types in %s: %w; want BTF of the running kernel, as BTFHub has it", file, err)
 		}
-		return types, nil
+		return &moduleTypes{types, cache}, nil
 	}
-	types, err := btf.LoadKernelSpec()
+	types, err := cache.Kernel()
 	if err != nil {
 		return nil, &FeatureError{Feature: "BTF",
 			Needs: "a kernel with CONFIG_DEBUG_INFO_BTF=y (/sys/kernel/btf/vmlinux), or --btf FILE with its types, as BTFHub has them", Cause: err}
 	}
-	return types, nil
+	return &moduleTypes{types, cache}, nil
 }
 
 func (s *Session) open(types *moduleTypes) error {
@@ -152,7 +156,7 @@ func (s *Session) open(types *moduleTypes) error {
 	}
 	var symbols map[string]uint64
 	if s.backend != BackendTracepoint {
-		if symbols, err = s.wantedSymbols(); err != nil {
+		if symbols, err = s.syms.addresses(); err != nil {
 			return fmt.Errorf("look for functions: %w", err)
 		}
 		if s.modules, err = loadedModules(); err != nil {
@@ -169,6 +173,7 @@ func (s *Session) open(types *moduleTypes) error {
 	begin := time.Now()
 	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: types.kernel},
+		Cache:    types.cache,
 	})
 	if err != nil {
 		return fmt.Errorf("load programs: %w", err)

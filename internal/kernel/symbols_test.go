@@ -27,6 +27,15 @@ ffffffffc0200a00 d vxlan_net_id	[vxlan]
 ffffffffc0100000 t nft_do_chain	[nf_tables]
 ffffffffc0100400 t nft_do_chain_inet	[nf_tables]`
 
+func tableOf(t *testing.T, kallsyms string) *symbolTable {
+	t.Helper()
+	table, err := readSymbols(strings.NewReader(kallsyms), newFinder(nil, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
 func TestNearest(t *testing.T) {
 	tests := []struct {
 		name string
@@ -46,7 +55,7 @@ func TestNearest(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := readSymbols(strings.NewReader(kallsyms)).nearest(tt.addr); got != tt.want {
+			if got := tableOf(t, kallsyms).nearest(tt.addr); got != tt.want {
 				t.Errorf("nearest(%#x) = %q, want %q", tt.addr, got, tt.want)
 			}
 		})
@@ -63,7 +72,7 @@ func TestNearestHidden(t *testing.T) {
 	}
 	for name, file := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := readSymbols(strings.NewReader(file)).nearest(0xffffffff81000000); got != "" {
+			if got := tableOf(t, file).nearest(0xffffffff81000000); got != "" {
 				t.Errorf("nearest is %q, want none", got)
 			}
 		})
@@ -215,7 +224,8 @@ func TestAddresses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newSymbols()
 			s.open = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(tt.kallsyms)), nil }
-			got, err := s.addresses(want)
+			s.want = want
+			got, err := s.addresses()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,15 +243,16 @@ ffffffff82abc000 D vmemmap_base
 ffffffff82abc008 d page_offset_base
 0000000000000000 D phys_base
 `
-	names := []string{"page_offset_base", "vmemmap_base", "phys_base", "absent"}
 	s := newSymbols()
+	s.wantVar = []string{"page_offset_base", "vmemmap_base", "phys_base", "absent"}
 	s.open = (&opener{text: text}).open
 	want := map[string]uint64{"page_offset_base": 0xffffffff82abc008, "vmemmap_base": 0xffffffff82abc000}
-	if diff := cmp.Diff(want, s.variables(names...)); diff != "" {
+	if diff := cmp.Diff(want, s.variables()); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
 	}
+	s = newSymbols()
 	s.open = (&opener{err: errors.New("refused")}).open
-	if got := s.variables(names...); len(got) != 0 {
+	if got := s.variables(); len(got) != 0 {
 		t.Errorf("of an unreadable file: %v", got)
 	}
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"bufio"
 	"cmp"
+	"errors"
 	"io"
 	"slices"
 )
@@ -20,26 +21,41 @@ type codeAt struct {
 	begin, end uint32
 }
 
+// What a kernel of a distribution has, with room for its modules: memory is taken
+// once, and what is not used of it is not touched.
+const (
+	usualSymbols = 1 << 17
+	usualNames   = 4 << 20
+)
+
 // readSymbols reads kallsyms. Lines are "ffffffff81000000 T name [module]"; they
 // are sorted within the kernel and within each module only. What can't be read is
-// left out, and so are addresses that are hidden.
-func readSymbols(kallsyms io.Reader) *symbolTable {
-	t := &symbolTable{}
+// left out, and so are addresses that are hidden. What is to
+// be found on the way goes to f. After an error, what had been read is returned with it.
+func readSymbols(kallsyms io.Reader, f *finder) (*symbolTable, error) {
+	t := &symbolTable{at: make([]codeAt, 0, usualSymbols), names: make([]byte, 0, usualNames)}
 	r := bufio.NewReaderSize(kallsyms, 1<<16)
-	for {
-		line, err := r.ReadSlice('\n')
-		if at, name, ok := codeSymbol(line); ok && at != 0 {
+	var err error
+	for err == nil || errors.Is(err, bufio.ErrBufferFull) {
+		var line []byte
+		line, err = r.ReadSlice('\n')
+		at, name, ok := codeSymbol(line)
+		if !ok {
+			f.takeData(line)
+			continue
+		}
+		f.takeCode(at, name, line)
+		if at != 0 {
 			begin := uint32(len(t.names))
 			t.names = append(t.names, name...)
 			t.at = append(t.at, codeAt{at, begin, uint32(len(t.names))})
 		}
-		if err != nil {
-			break
-		}
 	}
 	slices.SortStableFunc(t.at, func(a, b codeAt) int { return cmp.Compare(a.addr, b.addr) })
-	t.at, t.names = slices.Clip(t.at), slices.Clip(t.names)
-	return t
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return t, err
 }
 
 // nearest returns the name of the function with the highest address up to addr:

@@ -61,19 +61,20 @@ func costsOf(t *testing.T, b Backend) map[string]int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	types, err := btf.LoadKernelSpec()
+	cache := btf.NewCache()
+	types, err := cache.Kernel()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &Session{opts: Options{Netfilter: NetfilterOn, TCX: true}, backend: b, syms: newSymbols()}
-	symbols, err := s.wantedSymbols()
+	symbols, err := s.syms.addresses()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.choose(spec, &moduleTypes{kernel: types}, symbols); err != nil { // less what this kernel lacks
+	if err := s.choose(spec, &moduleTypes{kernel: types, cache: cache}, symbols); err != nil { // less what this kernel lacks
 		t.Fatal(err)
 	}
-	if err := s.configure(spec, &moduleTypes{kernel: types}); err != nil {
+	if err := s.configure(spec, &moduleTypes{kernel: types, cache: cache}); err != nil {
 		t.Fatal(err)
 	}
 	if b != BackendTracepoint { // the others are the same for all
