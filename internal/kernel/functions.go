@@ -291,7 +291,7 @@ func (s *Session) loadMore(spec *ebpf.CollectionSpec, types *moduleTypes) error 
 	}
 	shared := maps.Clone(s.coll.Maps)
 	maps.DeleteFunc(shared, func(name string, _ *ebpf.Map) bool { return strings.HasPrefix(name, ".") })
-	more, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+	more, err := loadCollection(spec, ebpf.CollectionOptions{
 		Programs:        ebpf.ProgramOptions{KernelTypes: types.kernel},
 		MapReplacements: shared,
 		Cache:           types.cache,

@@ -171,7 +171,7 @@ func (s *Session) open(types *moduleTypes) error {
 	}
 	s.syms.prepare() // later, the ring buffer would fill meanwhile
 	begin := time.Now()
-	s.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+	s.coll, err = loadCollection(spec, ebpf.CollectionOptions{
 		Programs: ebpf.ProgramOptions{KernelTypes: types.kernel},
 		Cache:    types.cache,
 	})
