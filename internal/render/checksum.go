@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dnspath/dnspath/tracer"
@@ -74,6 +75,11 @@ func checksums(h *tracer.Hop) *Checksum {
 		v.Wrong = append(v.Wrong, w)
 	}
 	return v
+}
+
+// sameSums reports whether the views of two hops' checksums are the same.
+func sameSums(a, b *tracer.Hop) bool {
+	return len(a.Breaks) == 0 && len(b.Breaks) == 0 && slices.Equal(a.Sums, b.Sums)
 }
 
 // header returns the name of the field for a header, and the field.

@@ -37,7 +37,7 @@ type Quote struct {
 
 // leg makes a view of a leg of a lookup that started then.
 func (c *Context) leg(l *tracer.Leg, start uint64) Leg {
-	v := Leg{Direction: "query", Attempt: l.Attempt, Segment: l.Segment, Again: l.Again, Hops: []Hop{}}
+	v := Leg{Direction: "query", Attempt: l.Attempt, Segment: l.Segment, Again: l.Again, Hops: make([]Hop, len(l.Hops))}
 	if l.Response {
 		v.Direction = "reply"
 	}
@@ -47,10 +47,28 @@ func (c *Context) leg(l *tracer.Leg, start uint64) Leg {
 	if q := l.Error; q != nil {
 		v.ICMP = &Quote{Type: q.Type, Code: q.Code, From: q.From.String(), To: q.To.String(), MTU: q.MTU, Meaning: q.String()}
 	}
+	var before shown
 	for i := range l.Hops {
-		v.Hops = append(v.Hops, c.hop(&l.Hops[i], start))
+		c.hop(&v.Hops[i], &l.Hops[i], before, start)
+		before = shown{&l.Hops[i], &v.Hops[i]}
 	}
 	return v
+}
+
+// shown is a hop with its view: the next shares what is the same, for most of a
+// packet's hops differ by little. The zero value is none.
+type shown struct {
+	hop  *tracer.Hop
+	view *Hop
+}
+
+// setAddresses fills in where the packet goes from and to.
+func (v *Hop) setAddresses(h *tracer.Hop, before shown) {
+	if b := before.hop; b != nil && b.Src == h.Src && b.Dst == h.Dst {
+		v.Src, v.Dst = before.view.Src, before.view.Dst
+		return
+	}
+	v.Src, v.Dst = h.Src.String(), h.Dst.String()
 }
 
 // gaps returns the times between attempts, if the beginnings of all were seen.

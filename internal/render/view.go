@@ -279,18 +279,23 @@ func endpoint(a netip.AddrPort) *Endpoint {
 	return &Endpoint{Addr: a.Addr(), Port: a.Port()}
 }
 
-func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
-	v := Hop{
+// hop fills in the view of a hop, which comes after another.
+func (c *Context) hop(v *Hop, h *tracer.Hop, before shown, start uint64) {
+	*v = Hop{
 		Hop: h.Name, Layer: h.Layer, Probe: string(h.Probe), TNS: h.Time - min(h.Time, start), NetNS: h.NetNS,
-		Dev: h.Dev, Ifindex: h.Ifindex, Src: h.Src.String(), Dst: h.Dst.String(),
-		Len: h.Len, TTL: h.TTL, Hook: string(h.Hook), Process: h.Comm, PID: h.PID, Queued: h.Queued, Inferred: h.Inferred,
+		Dev: h.Dev, Ifindex: h.Ifindex, Len: h.Len, TTL: h.TTL, Hook: string(h.Hook), Process: h.Comm, PID: h.PID, Queued: h.Queued, Inferred: h.Inferred,
 	}
 	v.NetNSName, _ = c.NetNS(h.NetNS)
 	if h.Tunnel != nil {
 		v.Tunnel = tunnel(h.Tunnel)
 	}
 	v.setFunction(h)
-	v.Checksum = checksums(h)
+	v.setAddresses(h, before)
+	if before.hop != nil && sameSums(h, before.hop) {
+		v.Checksum = before.view.Checksum
+	} else {
+		v.Checksum = checksums(h)
+	}
 	for ch := h.Change; ch != nil; ch = ch.Also {
 		if v.Change == nil {
 			v.Change = change(ch)
@@ -313,7 +318,6 @@ func (c *Context) hop(h *tracer.Hop, start uint64) Hop {
 	if h.ICMP != nil {
 		v.ICMP = &ICMP{Type: h.ICMP.Type, Code: h.ICMP.Code, Meaning: h.ICMP.String()}
 	}
-	return v
 }
 
 // setFunction fills in what a kernel function told.
