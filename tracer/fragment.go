@@ -9,7 +9,8 @@ import (
 // findFragment is find for a fragment that is not the first of its datagram:
 // whose it is, the first one has told.
 func (c *Correlator) findFragment(e *Event) *legState {
-	for _, key := range keysOf(e) {
+	var buf [3]flowKey
+	for _, key := range keysOf(e, &buf) {
 		for l := c.flows[key]; l != nil; l = l.olderBy(key) {
 			if !l.hasDatagram(e) {
 				continue

@@ -102,7 +102,8 @@ func messageOf(e *Event) *Message {
 // findDatagram is find for a DNS message over UDP, or the fragment that begins it.
 func (c *Correlator) findDatagram(e *Event, m *Message) *legState {
 	var l *lookupState
-	for _, key := range keysOf(e) {
+	var buf [3]flowKey
+	for _, key := range keysOf(e, &buf) {
 		if l = c.match(key, m); l != nil {
 			break
 		}
@@ -133,18 +134,24 @@ func (c *Correlator) findDatagram(e *Event, m *Message) *legState {
 }
 
 // keysOf returns the keys under which the lookup of e may be known: the
-// packet's own addresses, and those that conntrack translates them to.
-func keysOf(e *Event) []flowKey {
-	keys := []flowKey{flowOf(e, Flow{e.Src, e.Dst})}
+// packet's own addresses, and those that conntrack translates them to. They are put in keys.
+func keysOf(e *Event, keys *[3]flowKey) []flowKey {
+	keys[0] = flowOf(e, Flow{e.Src, e.Dst})
 	if e.CT == nil || e.Tunnel != nil {
-		return keys
+		return keys[:1]
 	}
-	for _, f := range []Flow{e.CT.Orig, {Src: e.CT.Reply.Dst, Dst: e.CT.Reply.Src}} {
+	for i, f := range [...]Flow{e.CT.Orig, {Src: e.CT.Reply.Dst, Dst: e.CT.Reply.Src}} {
 		key := flowOf(e, f)
 		key.client, key.server = f.Src, f.Dst // the original direction is the query's
-		keys = append(keys, key)
+		keys[i+1] = key
 	}
-	return keys
+	return keys[:]
+}
+
+// sameKeys reports whether two events of one leg have the same keys.
+func sameKeys(a, b *Event) bool {
+	return a.Src == b.Src && a.Dst == b.Dst && (a.Tunnel == nil) == (b.Tunnel == nil) &&
+		(a.CT == b.CT || a.CT != nil && b.CT != nil && a.CT.Orig == b.CT.Orig && a.CT.Reply == b.CT.Reply)
 }
 
 // match returns the newest open lookup of a flow that asks what m asks.
@@ -233,7 +240,7 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 		c.count.Cut++
 		return
 	}
-	if n := len(leg.events); leg.quote == nil && (n == 0 || leg.events[n-1].Src != e.Src || leg.events[n-1].Dst != e.Dst || e.CT != nil) {
+	if n := len(leg.events); leg.quote == nil && (n == 0 || !sameKeys(leg.events[n-1], e)) {
 		c.learn(leg, e)
 	}
 	leg.events = append(leg.events, e)
@@ -259,7 +266,8 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 
 // learn makes the lookups of a leg, or its connection, findable by the addresses of e.
 func (c *Correlator) learn(leg *legState, e *Event) {
-	for _, key := range keysOf(e) {
+	var buf [3]flowKey
+	for _, key := range keysOf(e, &buf) {
 		if leg.tcp != nil {
 			c.indexConn(key, leg.tcp.conn)
 			continue

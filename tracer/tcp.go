@@ -122,7 +122,8 @@ func (c *Correlator) findSegment(e *Event) *legState {
 // connOf returns the connection that a segment is of, or nil. A SYN with
 // another sequence number than the last one's begins a new connection.
 func (c *Correlator) connOf(e *Event) *connState {
-	for _, key := range keysOf(e) {
+	var buf [3]flowKey
+	for _, key := range keysOf(e, &buf) {
 		if conn := c.conns[key]; conn != nil {
 			if segmentKind(e.TCP) == "SYN" && conn.client.next != e.TCP.Seq+1 && !conn.opensWith(e.TCP.Seq) {
 				continue
