@@ -56,7 +56,7 @@ type sumFacts struct {
 func sums(packet []byte, f *sumFacts) []HeaderSum {
 	j := &sumJudge{sumFacts: f, p: packet, layers: sumLayers(packet, f)}
 	j.pending = j.findPending()
-	var out []HeaderSum
+	out := make([]HeaderSum, 0, 2*len(j.layers))
 	for i := range j.layers {
 		l := &j.layers[i]
 		if l.version == 4 {

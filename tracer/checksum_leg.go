@@ -51,12 +51,26 @@ func (t *sumTracker) judge(e *Event) []HeaderSum {
 		return t.doubt("its headers were not captured again")
 	case takenApart[e.Probe]:
 		return t.last
-	case t.lastOf != nil && t.lastOf.Captured == nil && e.Checksum == t.lastOf.Checksum && sameHopLimits(e, t.lastOf):
+	case t.lastOf != nil && e.Checksum.alike(t.lastOf.Checksum) && sameHopLimits(e, t.lastOf) && !t.doubtsNext(e):
 		return t.last // it would come out the same
 	}
 	t.last, t.lastOf = sums(t.held, t.facts(e)), e
 	t.doubtIPv4(e)
 	return t.last
+}
+
+// alike reports whether the kernel says the same of the checksums of a packet that
+// lies elsewhere in its buffer now.
+func (c Checksum) alike(d Checksum) bool {
+	c.Start, c.L4 = c.Start-c.L4, 0
+	d.Start, d.L4 = d.Start-d.L4, 0
+	return c == d
+}
+
+// doubtsNext reports whether doubtIPv4 may say of e what it did not of the event
+// before, that captured the packet.
+func (t *sumTracker) doubtsNext(e *Event) bool {
+	return t.lastOf.Captured != nil && (isEarly(t.of) || e.Tunnel != nil && e.Tunnel.In != nil)
 }
 
 // doubtIPv4 takes back what follows from IPv4 headers that are not as they were
@@ -194,6 +208,9 @@ type sumKey struct {
 
 // markBreaks finds the hops where checksums became wrong.
 func markBreaks(hops []Hop) {
+	if !anyWrong(hops) {
+		return
+	}
 	was := map[sumKey]*Hop{}   // where it was right last; nil nowhere
 	wrong := map[sumKey]bool{} // since then
 	for i := range hops {
@@ -224,6 +241,16 @@ func markBreaks(hops []Hop) {
 			}
 		}
 	}
+}
+
+// anyWrong reports whether a checksum is wrong at any hop.
+func anyWrong(hops []Hop) bool {
+	for i := range hops {
+		if slices.ContainsFunc(hops[i].Sums, func(s HeaderSum) bool { return s.Verdict.Wrong() }) {
+			return true
+		}
+	}
+	return false
 }
 
 // flowAt returns the addresses of the packet within which so many tunnels are.
