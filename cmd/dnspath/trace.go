@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -151,6 +152,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
+	defer runtime.KeepAlive(raiseHeap())
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
