@@ -116,7 +116,35 @@ func (c *Correlator) findSegment(e *Event) *legState {
 	if e.Freed != nil {
 		return nil
 	}
+	if leg := conn.readBy(e); leg != nil {
+		return leg
+	}
 	return c.newSegment(conn, e)
+}
+
+// readBy returns the segment that a process reads with e from another packet's
+// buffer, or nil. What comes to a socket that is in use is appended to the packet
+// that waits for it last, since 5.0: often to a mere acknowledgement, which has
+// the same sequence number (net/ipv4/tcp_ipv4.c, tcp_add_backlog).
+func (n *connState) readBy(e *Event) *legState {
+	if e.Probe != ProbeRead {
+		return nil
+	}
+	for _, leg := range n.legs {
+		if leg.carries(e) && !leg.forgotten && !leg.read && leg.waitsIn(e.NetNS) {
+			return leg
+		}
+	}
+	return nil
+}
+
+// waitsIn reports whether a packet was last seen in this namespace, and not to end there.
+func (l *legState) waitsIn(netns uint32) bool {
+	if len(l.events) == 0 {
+		return false
+	}
+	last := l.events[len(l.events)-1]
+	return last.NetNS == netns && last.Freed == nil
 }
 
 // connOf returns the connection that a segment is of, or nil. A SYN with

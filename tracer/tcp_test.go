@@ -369,6 +369,45 @@ func TestSegmentAgain(t *testing.T) {
 	}
 }
 
+// TestSegmentJoined has a query that the server's busy socket appends to an
+// acknowledgement, and a repeated one of which the first copy is lost.
+func TestSegmentJoined(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		send func(q *packet) *packet // returns what arrives
+		want []string                // the query's legs
+	}{
+		{"once", (*packet).reachServer, []string{"query 1: read dns/eth0"}},
+		{"repeated", func(q *packet) *packet {
+			q.leavePod().translate().forward()
+			q.s.pass(200 * time.Millisecond)
+			return q.again().reachServer()
+		}, []string{"query 1: tx node-a/flannel.1", "query 2: read dns/eth0"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newScene()
+			st := s.stream()
+			q, r := st.question(1, "a.example.test.", dns.TypeA)
+			st.open()
+			joined := *tt.send(st.fromClient(TCP{ACK: true}, q))
+			joined.id, joined.ipid, joined.fresh = s.id(), 999, true // the acknowledgement's
+			for range 2 {                                            // its length, and the message
+				joined.see(ProbeRead, dnsEth0)
+			}
+			st.fromServer(TCP{ACK: true}, r).comeHome()
+			lookups := correlate(t, CorrelatorOptions{}, s.events)
+			if len(lookups) != 1 {
+				t.Fatalf("%d lookups, want 1", len(lookups))
+			}
+			v := verdictOf(lookups[0])
+			got := v.Legs[2 : len(v.Legs)-1] // between the handshake and the reply
+			if diff := gocmp.Diff(tt.want, got); diff != "" || v.Attempts != len(tt.want) || v.Outcome != OutcomeAnswered {
+				t.Errorf("%s after %d attempts (-want +got):\n%s", v.Outcome, v.Attempts, diff)
+			}
+		})
+	}
+}
+
 // TestStreamCut holds that each question on a connection is a lookup of its own,
 // with its answer, wherever segments begin and in whichever order they come.
 func TestStreamCut(t *testing.T) {
