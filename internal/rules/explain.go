@@ -183,7 +183,7 @@ func (x *Explainer) drop(leg way, at int) *tracer.By {
 	if q.Hook == "" && by != nil {
 		q.Hook = by.Hook
 	}
-	if q.Hook == "" || h.Drop.Confirm || seen != nil && by == nil || !leg.certain(at) {
+	if h.Drop.Confirm || seen != nil && by == nil || !leg.certain(at) {
 		return seen
 	}
 	switch {
@@ -197,10 +197,43 @@ func (x *Explainer) drop(leg way, at int) *tracer.By {
 			q.Deed = Reject
 		}
 	}
+	if q.Hook == "" {
+		return x.anywhere(leg, at, q)
+	}
 	if by := inferred(x.ask(h.NetNS, q)); by != nil {
 		return by
 	}
 	return seen
+}
+
+// anywhere explains a drop in netfilter of which it was not seen in which hook:
+// by the one hook that the packet may have been in whose rules drop it. Unless
+// the drop is one of nftables (see tracer.Drop), it need not be of a rule, and one
+// that perhaps did it is no answer.
+func (x *Explainer) anywhere(leg way, at int, q *Question) (by *tracer.By) {
+	h := &leg.Hops[at]
+	if h.Drop.Reason != "NETFILTER_DROP" && h.Drop.Inferred != "NETFILTER_DROP" {
+		return nil
+	}
+	hooks := []tracer.Hook{tracer.HookOutput, tracer.HookPostrouting}
+	if entered(leg.Leg, at) != nil {
+		hooks = []tracer.Hook{tracer.HookPrerouting, tracer.HookInput, tracer.HookForward, tracer.HookPostrouting}
+	}
+	q.Certain = q.Known.Backend != BackendNFTables
+	for _, hook := range hooks {
+		here := *q
+		here.Hook = hook
+		here.devices(hook, leg.Leg, at)
+		a := x.ask(h.NetNS, &here)
+		if a == nil {
+			continue
+		}
+		if by != nil {
+			return nil
+		}
+		by = inferred(a)
+	}
+	return by
 }
 
 // refusing returns the hop in the table whose rules were seen to refuse the
@@ -241,18 +274,24 @@ func question(w way, at int) *Question {
 	case w.Fragment != nil:
 		q.fragment(w.Fragment.Offset, w.Fragment.Last)
 	}
+	q.devices(h.Hook, leg, at)
+	return q
+}
+
+// devices fills in the device by which the packet came to a hook, or leaves it.
+func (q *Question) devices(hook tracer.Hook, leg *tracer.Leg, at int) {
+	h := &leg.Hops[at]
 	switch {
-	case h.Hook == tracer.HookPostrouting:
+	case hook == tracer.HookPostrouting:
 		if out := left(leg, at); out != nil && sameDevice(h, out) {
 			q.Out = h.Dev
 		}
-	case h.Hook != "" && h.Hook != tracer.HookOutput:
+	case hook != "" && hook != tracer.HookOutput:
 		// A packet that a bridge hands to netfilter comes from the bridge, as rules see it.
 		if in := entered(leg, at); in != nil && sameDevice(h, in) {
 			q.In = h.Dev
 		}
 	}
-	return q
 }
 
 // certain reports whether it is known what rules saw of the packet at a hop. The

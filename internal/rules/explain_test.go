@@ -103,6 +103,49 @@ func TestSeen(t *testing.T) {
 	}
 }
 
+// hookAsker answers in some hooks alone.
+type hookAsker map[tracer.Hook]string
+
+func (f hookAsker) Ask(_ uint32, q *Question) (*Answer, error) {
+	if name := f[q.Hook]; name != "" && (q.Certain || q.Known.Backend == BackendNFTables) {
+		return &Answer{Name: name}, nil
+	}
+	return nil, nil
+}
+
+func (f hookAsker) Attached(uint32, Device, uint64) ([]string, error) { return nil, nil }
+
+// TestUnseenHook has a drop explained of which it was not seen in which hook.
+func TestUnseenHook(t *testing.T) {
+	forward := hookAsker{tracer.HookForward: "forward", tracer.HookOutput: "output"}
+	both := hookAsker{tracer.HookForward: "forward", tracer.HookInput: "input"}
+	drop := func(reason, function string) tracer.Hop {
+		return dropping(tracer.Hop{Ifindex: cni}, tracer.Drop{Reason: reason, Function: function})
+	}
+	for _, c := range []struct {
+		name   string
+		asker  hookAsker
+		lookup *tracer.Lookup
+		want   string
+	}{
+		{"came by a device", forward, queryOf(rx(cni, "cni0"), drop("NETFILTER_DROP", "nft_do_chain")), "forward"},
+		{"a rule or else", forward, queryOf(rx(cni, "cni0"), drop("NETFILTER_DROP", "nf_hook_slow")), "forward"},
+		{"sent here", forward, queryOf(drop("NETFILTER_DROP", "nf_hook_slow")), "output"},
+		{"two hooks", both, queryOf(rx(cni, "cni0"), drop("NETFILTER_DROP", "nft_do_chain")), ""},
+		{"not netfilter", forward, queryOf(rx(cni, "cni0"), drop("NO_SOCKET", "__udp4_lib_rcv")), ""},
+	} {
+		(&Explainer{asker: c.asker}).Explain(c.lookup)
+		hops := c.lookup.Legs[0].Hops
+		got := ""
+		if by := hops[len(hops)-1].Drop.By; by != nil {
+			got = by.Name
+		}
+		if got != c.want {
+			t.Errorf("%s: by %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestQuestions(t *testing.T) {
 	gateway := addrPort("192.0.2.1:1025")
 	dnat := &tracer.Change{Kind: tracer.ChangeDNAT, From: service, To: backendB, Hook: tracer.HookPrerouting, HookHow: tracer.HowSeen}
