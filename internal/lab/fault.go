@@ -49,6 +49,7 @@ const (
 // "policy-drop/nftables".
 func Faults() []Fault {
 	return slices.Concat(
+		policyFaults,
 		checksumFaults,
 	)
 }
@@ -114,7 +115,16 @@ func AskService(ctx context.Context, l *Lab, name string) error {
 // AskServer asks a server once, over UDP. The error is of the client: a timeout
 // is os.ErrDeadlineExceeded.
 func AskServer(ctx context.Context, ns *NS, server netip.AddrPort, name string) error {
-	res, err := ns.Lookup(ctx, LookupOptions{Server: server, Name: name, Timeout: Patience(500 * time.Millisecond)})
+	return lookupError(ns.Lookup(ctx, LookupOptions{Server: server, Name: name, Timeout: Patience(500 * time.Millisecond)}))
+}
+
+// AskServiceTCP is AskService over TCP.
+func AskServiceTCP(ctx context.Context, l *Lab, name string) error {
+	return lookupError(l.Client.Lookup(ctx, LookupOptions{Server: Service(), Name: name, TCP: true, Timeout: Patience(500 * time.Millisecond)}))
+}
+
+// lookupError is the error of a lookup, or its rcode.
+func lookupError(res Result, err error) error {
 	if err == nil && res.Rcode != 0 {
 		return fmt.Errorf("answered with rcode %d", res.Rcode)
 	}

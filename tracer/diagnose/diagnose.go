@@ -16,6 +16,7 @@ type rule struct {
 // rules are asked about each lookup that ended badly. Their findings are shown
 // in this order.
 var rules = []rule{
+	{"policy-drop", policyDrop},
 	{"tunnel-checksum", tunnelChecksum},
 }
 
