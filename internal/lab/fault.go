@@ -51,6 +51,7 @@ func Faults() []Fault {
 	return slices.Concat(
 		policyFaults,
 		checksumFaults,
+		serverFaults(),
 	)
 }
 
@@ -112,19 +113,20 @@ func AskService(ctx context.Context, l *Lab, name string) error {
 	return AskServer(ctx, l.Client, Service(), name)
 }
 
+// AskServiceTCP is AskService over TCP.
+func AskServiceTCP(ctx context.Context, l *Lab, name string) error {
+	return ask(ctx, l.Client, LookupOptions{Server: Service(), Name: name, TCP: true})
+}
+
 // AskServer asks a server once, over UDP. The error is of the client: a timeout
 // is os.ErrDeadlineExceeded.
 func AskServer(ctx context.Context, ns *NS, server netip.AddrPort, name string) error {
-	return lookupError(ns.Lookup(ctx, LookupOptions{Server: server, Name: name, Timeout: Patience(500 * time.Millisecond)}))
+	return ask(ctx, ns, LookupOptions{Server: server, Name: name})
 }
 
-// AskServiceTCP is AskService over TCP.
-func AskServiceTCP(ctx context.Context, l *Lab, name string) error {
-	return lookupError(l.Client.Lookup(ctx, LookupOptions{Server: Service(), Name: name, TCP: true, Timeout: Patience(500 * time.Millisecond)}))
-}
-
-// lookupError is the error of a lookup, or its rcode.
-func lookupError(res Result, err error) error {
+func ask(ctx context.Context, ns *NS, opts LookupOptions) error {
+	opts.Timeout = Patience(500 * time.Millisecond)
+	res, err := ns.Lookup(ctx, opts)
 	if err == nil && res.Rcode != 0 {
 		return fmt.Errorf("answered with rcode %d", res.Rcode)
 	}

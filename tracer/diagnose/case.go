@@ -76,6 +76,15 @@ func read[T any](c *Case, ns NetNS, what string, get func() (T, error)) (value T
 	return value, false
 }
 
+// reason returns why a packet was dropped, as the kernel spells it, or as later
+// kernels do; empty if that can't be told.
+func reason(h *tracer.Hop) string {
+	if h.Drop.Reason != "" {
+		return h.Drop.Reason
+	}
+	return h.Drop.Inferred
+}
+
 // At says where a hop is: "tx eth0 in node-a".
 func (c *Case) At(h *tracer.Hop) string {
 	parts := []string{h.Name}

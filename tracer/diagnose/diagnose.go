@@ -18,6 +18,7 @@ type rule struct {
 var rules = []rule{
 	{"policy-drop", policyDrop},
 	{"tunnel-checksum", tunnelChecksum},
+	{"no-listener", noListener},
 }
 
 // lastRules are asked if no other found a cause, one after the other until one

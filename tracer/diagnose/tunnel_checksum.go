@@ -37,11 +37,7 @@ func tunnelChecksum(c *Case) *tracer.Finding {
 
 // isChecksumDrop reports whether a wrong checksum of UDP or TCP was the reason.
 func isChecksumDrop(h *tracer.Hop) bool {
-	reason := h.Drop.Reason
-	if reason == "" {
-		reason = h.Drop.Inferred
-	}
-	return reason == "UDP_CSUM" || reason == "TCP_CSUM"
+	return reason(h) == "UDP_CSUM" || reason(h) == "TCP_CSUM"
 }
 
 // brokeInTunnel returns where a checksum became wrong, or was wrong when it was

@@ -1,0 +1,97 @@
+package diagnose
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// noSocketIn are the functions in which kernels before 5.17, which give no
+// reasons, free a packet that no socket takes, and others.
+var noSocketIn = map[string]bool{"__udp4_lib_rcv": true, "__udp6_lib_rcv": true, "tcp_v4_rcv": true, "tcp_v6_rcv": true}
+
+// noSocket reports whether a packet was dropped since no socket takes it. Where
+// the kernel gives no reason, the refusal that it sends tells: an ICMP error, or
+// a reset of TCP. (A wrong checksum, for one, ends in the same function, and
+// nothing is sent.)
+func (c *Case) noSocket(leg *tracer.Leg, drop *tracer.Hop) bool {
+	if why := reason(drop); why != "" && why != "NOT_SPECIFIED" {
+		return why == "NO_SOCKET"
+	}
+	return noSocketIn[drop.Drop.Function] && c.refusedIn(leg, drop.NetNS)
+}
+
+// refusedIn reports whether a namespace was seen to say that nobody listens for
+// the packet of a leg.
+func (c *Case) refusedIn(leg *tracer.Leg, netns uint32) bool {
+	for i := range leg.Hops {
+		if h := &leg.Hops[i]; h.ICMP != nil && h.NetNS == netns && h.ICMP.Type == 3 && h.ICMP.Code == 3 {
+			return true
+		}
+	}
+	for i := range c.Legs {
+		other := &c.Legs[i]
+		if len(other.Hops) == 0 || other.Hops[0].NetNS != netns || other.Response == leg.Response {
+			continue
+		}
+		if other.Segment == "RST" || other.Error != nil && portUnreachable(other.Error) {
+			return true
+		}
+	}
+	return false
+}
+
+// portUnreachable reports whether an ICMP error says that nobody listens (RFC
+// 1122 section 3.2.2.1, RFC 4443 section 3.1).
+func portUnreachable(q *tracer.Quote) bool {
+	if q.V6 {
+		return q.Type == 1 && q.Code == 4
+	}
+	return q.Type == 3 && q.Code == 3
+}
+
+// sockets returns the sockets of a namespace that are bound to a port, and which
+// of them takes packets to a hop's destination; nil if none does. It reports
+// false if they could not be read.
+func (c *Case) sockets(h *tracer.Hop) (bound []Socket, takes *Socket, ok bool) {
+	ns := c.NetNS(h.NetNS)
+	all, ok := read(c, ns, "sockets", ns.Sockets)
+	for _, s := range all {
+		if s.Addr.Port() != h.Dst.Port() {
+			continue
+		}
+		bound = append(bound, s)
+		if s.Transport == c.Transport && s.listensOn(h) {
+			takes = &s
+		}
+	}
+	return bound, takes, ok
+}
+
+// listensOn reports whether a socket's address takes packets to a hop's
+// destination. A socket bound to :: takes IPv4 as well, unless it was told not to.
+func (s *Socket) listensOn(h *tracer.Hop) bool {
+	to, at := h.Dst.Addr().Unmap(), s.Addr.Addr().Unmap()
+	return at == to || at.IsUnspecified() && (at.Is6() || to.Is4())
+}
+
+// String says who has bound a socket, and to what.
+func (s *Socket) String() string {
+	who := "a process that is not known"
+	if s.PID != 0 {
+		who = fmt.Sprintf("%s[%d]", s.Process, s.PID)
+	}
+	return fmt.Sprintf("%s listens on %v (%s)", who, s.Addr, strings.ToUpper(string(s.Transport)))
+}
+
+// logs says how to see what a server has to say for itself.
+func logs(ns NetNS, s *Socket) string {
+	if namespace, pod, ok := strings.Cut(ns.Pod(), "/"); ok {
+		return fmt.Sprintf("kubectl -n %s logs %s --timestamps --tail=100; kubectl -n %s describe pod %s", namespace, pod, namespace, pod)
+	}
+	if s != nil && s.PID != 0 {
+		return fmt.Sprintf("see what %s[%d] logs, and restart it", s.Process, s.PID)
+	}
+	return "see what the DNS server in " + ns.Name() + " logs, and restart it"
+}
