@@ -9,6 +9,7 @@ import (
 	"github.com/dnspath/dnspath/internal/names"
 	"github.com/dnspath/dnspath/internal/nodestate"
 	"github.com/dnspath/dnspath/internal/render"
+	"github.com/dnspath/dnspath/internal/rules"
 	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
@@ -76,9 +77,13 @@ func (f *checkFlags) options() (*diagnose.CheckOptions, error) {
 	if err := resolver.Refresh(); err != nil {
 		return nil, fmt.Errorf("find network namespaces: %w", err)
 	}
-	reader := nodestate.NewReader(func(inode uint32) names.NetNS {
+	known := func(inode uint32) names.NetNS {
 		ns, _ := resolver.NetNS(inode)
 		return ns
+	}
+	reader := nodestate.NewReader(nodestate.Options{
+		Names: known, All: resolver.All,
+		Rules: rules.NewReader(func(inode uint32) string { return known(inode).Path }, 0),
 	})
 	find := func(flag, spec string) (diagnose.NetNS, error) {
 		ns, err := resolver.Find(spec)
