@@ -40,6 +40,9 @@ func buildHops(leg *legState) []Hop {
 		}
 		h := hopOf(e)
 		h.Sums = judged
+		if h.Drop != nil {
+			h.Drop.blame(&h)
+		}
 		if read {
 			h.Name, h.Layer, h.Drop, h.Inferred = "read", "socket", nil, inferred
 		}

@@ -194,7 +194,7 @@ type Drop struct {
 	Reason   string // as the kernel spells it; empty if it gives none
 	Function string // that freed it; empty if unknown
 	Meaning  string // of Reason or else Function, in plain words; empty if neither tells
-	Inferred string // the reason that later kernels give there; empty if Reason is known, or it could be several
+	Inferred string // the reason that later kernels give there, by Function or by a checksum that is wrong; empty if Reason says as much, or it could be several
 	Hook     Hook   // the netfilter hook that the packet was in; empty if none is known
 	Confirm  bool   // it had passed all of the hook's rules: conntrack's confirmation is what is left
 	Errno    int    // of a full socket

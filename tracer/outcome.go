@@ -220,8 +220,8 @@ func (l *lookupState) judgeReply(out *Lookup, reply *legState) bool {
 	_, server, _ := l.asked()
 	if fate, what := l.replyFate(reply); fate != nil {
 		l.decided = fate.Time
-		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+describe(fate), fate.NetNS
-		if l.foreign(fate) && noSocket(fate) {
+		out.Outcome, out.Detail, out.FateNetNS = OutcomeDropped, what+": "+out.describe(fate), fate.NetNS
+		if l.foreign(fate) && out.noSocket(fate) {
 			out.Outcome, out.Detail, out.FateNetNS = OutcomeUnexpectedSource, unexpected(fate, server), 0
 		}
 		return true
@@ -260,13 +260,13 @@ func (l *lookupState) replyFate(reply *legState) (fate *Event, what string) {
 
 // noSocket reports whether a packet was dropped since no socket wanted it: it
 // had come all the way, and its addresses are final. Before 5.17 there is no
-// reason, only the function.
-func noSocket(e *Event) bool {
+// reason, only the function, and what the packet's checksum tells.
+func (l *Lookup) noSocket(e *Event) bool {
 	switch e.Freed.Reason {
 	case "NO_SOCKET":
 		return true
-	case "", "NOT_SPECIFIED":
-		return noSocketIn[e.Freed.Function]
+	case "", unspecified:
+		return noSocketIn[e.Freed.Function] && l.dropAt(e).Inferred == ""
 	}
 	return false
 }
@@ -308,7 +308,7 @@ func (l *lookupState) judgeQueries(out *Lookup) bool {
 			return true
 		}
 		if fate := leg.fate(); fate != nil {
-			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, "the query: "+describe(fate), fate.NetNS, fate.Time
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, "the query: "+out.describe(fate), fate.NetNS, fate.Time
 			return true
 		}
 	}
@@ -362,8 +362,8 @@ func (l *legState) rejection() *Event {
 }
 
 // describe says in one phrase how a packet ended.
-func describe(e *Event) string {
-	d := dropOf(e)
+func (l *Lookup) describe(e *Event) string {
+	d := l.dropAt(e)
 	s := d.String()
 	if d.Hook != "" {
 		s += fmt.Sprintf(" (%s)", d.Hook)

@@ -85,7 +85,7 @@ func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) b
 		if leg.quote == nil || condition != nil && !condition(leg) {
 			continue
 		}
-		out.Outcome, out.Detail, l.decided = OutcomeRejected, leg.quoteDetail(), leg.events[0].Time
+		out.Outcome, out.Detail, l.decided = OutcomeRejected, leg.quoteDetail(out), leg.events[0].Time
 		if first := leg.events[0]; first.Local || first.Hook == HookOutput {
 			out.FateNetNS = first.NetNS
 		}
@@ -95,13 +95,13 @@ func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) b
 }
 
 // quoteDetail says who refused what, and whether that was heard.
-func (l *legState) quoteDetail() string {
+func (l *legState) quoteDetail(out *Lookup) string {
 	s := fmt.Sprintf("%s from %s", l.quote, l.quote.From)
 	if !l.response {
 		s = "the reply: " + s
 	}
 	if fate := l.fate(); fate != nil {
-		s += fmt.Sprintf(", which was itself dropped: %s", describe(fate))
+		s += fmt.Sprintf(", which was itself dropped: %s", out.describe(fate))
 	}
 	return s
 }

@@ -71,7 +71,7 @@ func (l *lookupState) judgeStream(out *Lookup) bool {
 		return true
 	}
 	for _, leg := range l.legs {
-		if fate := leg.fate(); leg.isReply() && fate != nil && l.foreign(fate) && noSocket(fate) {
+		if fate := leg.fate(); leg.isReply() && fate != nil && l.foreign(fate) && out.noSocket(fate) {
 			out.Outcome, out.Detail, l.decided = OutcomeUnexpectedSource, unexpected(fate, server), fate.Time
 			return true
 		}
@@ -152,8 +152,8 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 		if !leg.response && l.judgeQuotes(out, func(q *legState) bool { return q.refuses(leg) }) {
 			return true
 		}
-		if fate := leg.segmentFate(); fate != nil && !(leg.response && noSocket(fate) && l.goneFrom(fate)) {
-			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, what+": "+describe(fate), fate.NetNS, fate.Time
+		if fate := leg.segmentFate(); fate != nil && !(leg.response && out.noSocket(fate) && l.goneFrom(fate)) {
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, what+": "+out.describe(fate), fate.NetNS, fate.Time
 			return true
 		}
 	}
