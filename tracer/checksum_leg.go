@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -15,7 +16,8 @@ type sumTracker struct {
 	guessed int    // of held, bytes that were captured; 0: all
 	of      *Event // that captured held
 	last    []HeaderSum
-	lastOf  *Event // whose they are
+	lastOf  *Event        // whose they are
+	since   [][]HeaderSum // what was said of events after that capture
 }
 
 // newSumTracker returns a tracker for the packet of these events.
@@ -38,8 +40,50 @@ func (e *Event) payload() []byte {
 }
 
 // judge returns what is known of the checksums after e, outermost first; nil if
-// the packet's bytes were not captured.
+// the packet's bytes were not captured. Later events may show that less is known.
 func (t *sumTracker) judge(e *Event) []HeaderSum {
+	if e.Captured != nil {
+		if t.isAltered(e) {
+			t.takeBack()
+		}
+		t.since = nil
+		return t.said(e)
+	}
+	if t.since == nil { // those of the capture itself stand
+		t.last = slices.Clone(t.last)
+	}
+	said := t.said(e)
+	if n := len(t.since); len(said) > 0 && (n == 0 || &t.since[n-1][0] != &said[0]) {
+		t.since = append(t.since, said)
+	}
+	return said
+}
+
+// isAltered reports whether e captured another payload than was held: something
+// has written over it since then. The kernel program captures a packet again if
+// its headers change, not for its payload alone.
+func (t *sumTracker) isAltered(e *Event) bool {
+	if t.of == nil {
+		return false
+	}
+	was, is := t.of.payload(), e.payload()
+	n := min(len(was), len(is))
+	return !bytes.Equal(was[:n], is[:n])
+}
+
+// takeBack takes back what rests on a payload that was another by then, perhaps.
+func (t *sumTracker) takeBack() {
+	for _, said := range t.since {
+		for i, s := range said {
+			if s.Header != "ipv4" && (s.Verdict == SumOK || s.Verdict == SumBad) {
+				said[i] = s.unknown("its payload was written over about here")
+			}
+		}
+	}
+}
+
+// said is judge without regard to what events after e may show.
+func (t *sumTracker) said(e *Event) []HeaderSum {
 	switch {
 	case e.Captured != nil:
 		t.hold(e)

@@ -75,6 +75,8 @@ func TestSumsOnTheWay(t *testing.T) {
 	outer := be16(wrapped, outerUDP+6)
 	rewritten := put(bytes.Clone(wrapped), outerUDP, 12345)
 	bad := fmt.Sprintf("udp/1 bad %04x want %04x", outer, fold(uint64(outer)+50741+uint64(^uint16(12345))))
+	over := put(udp4(t), 40, 0x6262)
+	written := fmt.Sprintf("tx ; ipv4/0 ok; udp/0 bad %04x want %04x", be16(over, 26), ^fold(uint64(^be16(over, 26))+0x6262+uint64(^be16(udp4(t), 40))))
 	tests := []struct {
 		name   string
 		events []*Event
@@ -131,6 +133,19 @@ func TestSumsOnTheWay(t *testing.T) {
 			"rx ; ipv4/0 ok; udp/0 ok",
 			"hook FORWARD; ipv4/0 unknown: its headers were not captured again; udp/0 unknown: its headers were not captured again",
 			"tx ; ipv4/0 ok; udp/0 ok",
+		}},
+		{"payload written over", []*Event{
+			sighting(ProbeNetDevQueue, udp4(t), factsOf(20)),
+			sighting(ProbeNetifReceiveSkb, udp4(t), factsOf(20), again),
+			sighting(ProbeNFEnter, udp4(t), factsOf(20), atHook(HookForward), again),
+			sighting(ProbeNetDevQueue, put(udp4(t), 40, 0x6262), factsOf(20)),
+			sighting(ProbeNetDevQueue, put(udp4(t), 40, 0x6262), factsOf(20), again),
+		}, []string{
+			"tx ; ipv4/0 ok; udp/0 ok",
+			"rx ; ipv4/0 ok; udp/0 unknown: its payload was written over about here",
+			"hook FORWARD; ipv4/0 ok; udp/0 unknown: its payload was written over about here",
+			written + "; BREAK udp/0 was \"ok\" at tx ",
+			written,
 		}},
 		{"payload captured later", []*Event{
 			sighting(ProbeNetDevQueue, udp4(t), factsOf(20), func(e *Event) { e.Captured = e.Captured[:28] }),
