@@ -71,8 +71,9 @@ type Config struct {
 type VXLAN struct {
 	VNI  int // 0 means 4096, as Calico has it
 	Port int // UDP port; 0 means 4789
-	// ZeroChecksum sends an outer UDP checksum of 0. Otherwise the outer header
-	// has a checksum, which is the kernel's default and what CNIs have.
+	// ZeroChecksum sends an outer UDP checksum of 0, and takes it over IPv6 too.
+	// Otherwise the outer header has a checksum, which is the kernel's default and
+	// what CNIs have.
 	ZeroChecksum bool
 }
 

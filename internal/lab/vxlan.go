@@ -53,6 +53,8 @@ func (ns *NS) addVXLAN(d vxlanDevice) error {
 	data.AddRtAttr(nl.IFLA_VXLAN_PORT, binary.BigEndian.AppendUint16(nil, uint16(d.Port)))
 	if d.ZeroChecksum {
 		data.AddRtAttr(nl.IFLA_VXLAN_UDP_CSUM, nl.Uint8Attr(0))
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_TX, nl.Uint8Attr(1))
+		data.AddRtAttr(nl.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, nl.Uint8Attr(1))
 	}
 	req.AddData(info)
 	err = ns.Do(func() error {
