@@ -3,16 +3,12 @@
 package main
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/internal/lab"
 	"github.com/dnspath/dnspath/internal/render"
@@ -94,43 +90,6 @@ func TestChecksumsHealthy(t *testing.T) {
 	}
 }
 
-// Linux leaves a tunnel's checksum as it was when it rewrites the tunnel's port,
-// if a checksum within is pending: inet_proto_csum_replace2() in net/core/utils.c
-// takes ip_summed for what is said of the header that it rewrites.
-func TestTunnelChecksumBroken(t *testing.T) {
-	if !seesHooks(t) {
-		t.Skip("which hook rewrites is not seen here")
-	}
-	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
-	if err := l.NodeA.IPTables(t.Context(), strings.Fields("-t nat -I POSTROUTING -p udp --dport 4789 -j MASQUERADE --random-fully")...); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.NodeA.SetTXChecksum(lab.WireDev, false); err != nil { // else nobody looks at it: veth has no wire
-		t.Fatal(err)
-	}
-	o := observe(t, labOnly(l)...)
-	ask(t, l.Client, lab.Service(), "broken.example.test.", os.ErrDeadlineExceeded)
-	r := endWrong(t, o).only(t, "broken.example.test.")
-	if r.Outcome != "dropped" || !strings.Contains(r.Detail, "node-b") {
-		t.Errorf("outcome %s: %s", r.Outcome, r.Detail)
-	}
-	const want = "query node-a POSTROUTING: outer udp, was ok at "
-	if wrong := wrongSums(r); len(wrong) != 1 || !strings.HasPrefix(wrong[0], want) {
-		t.Errorf("wrong are %q, want one that begins with %q", wrong, want)
-	}
-
-	// The cure: what is in the tunnel is complete, and its own checksum pending.
-	if err := l.NodeA.SetTXChecksum(lab.VXLANDev, false); err != nil {
-		t.Fatal(err)
-	}
-	o = observe(t, labOnly(l)...)
-	ask(t, l.Client, lab.Service(), "mended.example.test.", nil)
-	r = end(t, o).only(t, "mended.example.test.")
-	if wrong := wrongSums(r); r.Outcome != "answered" || wrong != nil {
-		t.Errorf("mended: %s, wrong are %q", r.Outcome, wrong)
-	}
-}
-
 // A program that rewrites an address and forgets UDP's checksum, which is pending.
 func TestPseudoHeaderForgotten(t *testing.T) {
 	l := raise(t, lab.Config{})
@@ -153,65 +112,5 @@ func TestPseudoHeaderForgotten(t *testing.T) {
 	}
 	if r.Outcome != "dropped" || !strings.Contains(r.Detail, "dns-b") {
 		t.Errorf("outcome %s: %s", r.Outcome, r.Detail)
-	}
-}
-
-// sendRaw sends a query with a UDP checksum that is not computed.
-func sendRaw(t *testing.T, ns *lab.NS, to netip.AddrPort, name string, check uint16) {
-	t.Helper()
-	m := new(dns.Msg)
-	m.SetQuestion(name, dns.TypeA)
-	message, err := m.Pack()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := binary.BigEndian.AppendUint16(nil, 40404)
-	for _, word := range []uint16{to.Port(), uint16(8 + len(message)), check} {
-		p = binary.BigEndian.AppendUint16(p, word)
-	}
-	p = append(p, message...)
-	err = ns.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_UDP)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, p, 0, &unix.SockaddrInet4{Addr: to.Addr().As4()})
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// Checksums that are no fault of this host: a client that computes them wrongly, or not at all.
-func TestChecksumsOfClient(t *testing.T) {
-	l := raise(t, lab.Config{})
-	server := netip.AddrPortFrom(l.DNSB.Addr, 53)
-	for _, c := range []struct {
-		name, verdict string
-		check         uint16
-		wrong         int
-		answered      bool // nobody waits for that
-	}{
-		{"bad", "bad", 0xbad, 1, false},
-		{"zero", "none", 0, 0, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			o := observe(t, labOnly(l)...)
-			sendRaw(t, l.Client, server, c.name+".example.test.", c.check)
-			r := endWrong(t, o).only(t, c.name+".example.test.")
-			if inner, _ := sumsAt(r, "client", "eth0"); inner != c.verdict {
-				t.Errorf("sent with %q, want %q", inner, c.verdict)
-			}
-			if wrong := wrongSums(r); len(wrong) != c.wrong {
-				t.Errorf("wrong are %q", wrong)
-			}
-			if !c.answered && (r.Outcome != "dropped" || !strings.HasPrefix(r.Detail, "the query: ")) {
-				t.Errorf("outcome %s: %s, want the query to be dropped", r.Outcome, r.Detail)
-			}
-			if answered := slices.ContainsFunc(r.Legs, func(l render.Leg) bool { return l.Direction == "reply" }); answered != c.answered {
-				t.Errorf("answered: %t, want %t", answered, c.answered)
-			}
-		})
 	}
 }
