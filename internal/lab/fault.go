@@ -49,6 +49,7 @@ const (
 // "policy-drop/nftables".
 func Faults() []Fault {
 	return slices.Concat(
+		serviceFaults,
 		policyFaults,
 		checksumFaults,
 		serverFaults(),

@@ -31,6 +31,21 @@ var policyFaults = []Fault{
 		Ask:  AskServiceTCP,
 		Mend: iptables(NodeB, "-I cali-pi-dns -p tcp --dport 53 -j RETURN"),
 	},
+	{
+		ID:    "policy-reject",
+		Title: "A rule of nftables on the DNS pod's node rejects what goes to UDP port 53.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		Break: nft(NodeB, "table inet guard { chain forward { type filter hook forward priority 0; udp dport 53 reject with icmpx admin-prohibited; }\n}"),
+		Mend:  nft(NodeB, "delete table inet guard"),
+	},
+	{
+		ID:    "policy-reject/tcp",
+		Title: "A rule of iptables on the client's node answers what goes to TCP port 53 with a reset.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		Break: iptables(NodeA, "-I FORWARD -p tcp --dport 53 -j REJECT --reject-with tcp-reset"),
+		Ask:   AskServiceTCP,
+		Mend:  iptables(NodeA, "-D FORWARD -p tcp --dport 53 -j REJECT --reject-with tcp-reset"),
+	},
 }
 
 // iptables returns what runs iptables in a namespace, once for each rule.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -45,6 +46,38 @@ func (l *Lab) installService(ctx context.Context) error {
 				return err
 			}
 			if err := l.restoreIPTables(ctx, node, ipvsRules); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// SetEndpoints changes which DNS pods are behind the service, as kube-proxy does
+// when they come and go: on both nodes, leaving conntrack as it is.
+func (l *Lab) SetEndpoints(ctx context.Context, endpoints ...string) error {
+	l.cfg.Endpoints = endpoints
+	for _, node := range l.nodes() {
+		if err := l.removeService(ctx, node); err != nil {
+			return err
+		}
+	}
+	return l.installService(ctx)
+}
+
+// removeService removes what installService put on a node.
+func (l *Lab) removeService(ctx context.Context, node *NS) error {
+	switch l.cfg.Service {
+	case ServiceNFTables:
+		return node.NFT(ctx, "delete table ip kube-proxy\ndelete table ip6 kube-proxy\n")
+	case ServiceIPVS:
+		if err := node.removeIPVS(); err != nil {
+			return err
+		}
+	}
+	for _, table := range []string{"filter", "nat"} {
+		for _, op := range []string{"-F", "-X"} {
+			if err := errors.Join(node.IPTables(ctx, "-t", table, op), node.IP6Tables(ctx, "-t", table, op)); err != nil {
 				return err
 			}
 		}

@@ -55,6 +55,29 @@ func (l *Lab) installIPVS(node *NS) error {
 	return nil
 }
 
+// removeIPVS takes the service out of a node's IPVS. Its connections stay.
+func (ns *NS) removeIPVS() error {
+	handle, err := ipvs.New(ns.Path())
+	if err != nil {
+		return fmt.Errorf("open IPVS in %s: %w", ns.Name, err)
+	}
+	defer handle.Close()
+	services, err := handle.GetServices()
+	if err != nil {
+		return fmt.Errorf("list IPVS in %s: %w", ns.Name, err)
+	}
+	for _, s := range services {
+		if err := handle.DelService(s); err != nil {
+			return fmt.Errorf("remove service from IPVS in %s: %w", ns.Name, err)
+		}
+	}
+	dev, err := ns.device(IPVSDev)
+	if err != nil {
+		return err
+	}
+	return ns.link.LinkDel(dev)
+}
+
 // addVirtual adds a virtual service with its real servers, which are reached by
 // rewriting the destination ("masquerading", the default of kube-proxy).
 func addVirtual(handle *ipvs.Handle, f family, proto uint16, endpoints []netip.AddrPort) error {

@@ -16,7 +16,9 @@ type rule struct {
 // rules are asked about each lookup that ended badly. Their findings are shown
 // in this order.
 var rules = []rule{
+	{"service-no-endpoints", serviceNoEndpoints},
 	{"policy-drop", policyDrop},
+	{"policy-reject", policyReject},
 	{"tunnel-checksum", tunnelChecksum},
 	{"no-listener", noListener},
 }

@@ -69,6 +69,9 @@ func (c *Case) balancedByIPVS(h *tracer.Hop) bool {
 	return ok && s != nil && s.By == "IPVS"
 }
 
+// byItsRule is what rejected returns where the rule alone tells.
+const byItsRule = "its rule"
+
 // rejected returns how the sender of a dropped packet was told of it by the
 // namespace that dropped it; empty if it was not, as far as was seen.
 func (c *Case) rejected(leg *tracer.Leg, drop *tracer.Hop) string {
@@ -91,7 +94,7 @@ func (c *Case) rejected(leg *tracer.Leg, drop *tracer.Hop) string {
 		}
 	}
 	if by := drop.Drop.By; by != nil && (strings.Contains(by.Rule, "REJECT") || strings.HasPrefix(by.Rule, "reject") || strings.Contains(by.Rule, " reject")) {
-		return "its rule"
+		return byItsRule
 	}
 	return ""
 }
