@@ -51,15 +51,22 @@ func (f *traceFlags) checkRules() error {
 // been held back for more than twice its time, until its story had ended.
 const keepRules = 2 * time.Second
 
-func newExplainer(e *env, f *traceFlags, t *tracer.Tracer) explainer {
+// newRules returns what reads rules, or nil if they are not to be read.
+func newRules(f *traceFlags, t *tracer.Tracer) *rules.Reader {
 	if f.rules == rulesOff {
-		return noExplainer{}
+		return nil
 	}
 	path := func(inode uint32) string {
 		ns, _ := t.Names().NetNS(inode)
 		return ns.Path
 	}
-	r := rules.NewReader(path, 4*f.timeout+keepRules)
+	return rules.NewReader(path, 4*f.timeout+keepRules)
+}
+
+func newExplainer(e *env, r *rules.Reader, t *tracer.Tracer) explainer {
+	if r == nil {
+		return noExplainer{}
+	}
 	return inferrer{rules.NewWatch(r), rules.NewExplainer(r, func(inode uint32, err error) {
 		ns, _ := t.Names().NetNS(inode)
 		fmt.Fprintf(e.stderr, "dnspath: rules of %q are not named: %s\n", ns.Name, oneLine(err))

@@ -47,9 +47,11 @@ type output struct {
 
 func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	color, width := terminal(e)
+	r := newRules(f, t)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, f, t), doctor: newDiagnoser(t), sum: newSummary(e.now()),
+		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, r, t), doctor: newDiagnoser(f, r, t),
+		sum:      newSummary(e.now()),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
 }

@@ -54,6 +54,7 @@ type traceFlags struct {
 	allLegs   bool
 	node      string
 	selection []string // the flags given that leave lookups out
+	ports     []uint16 // of DNS; nil: 53
 }
 
 func parseTrace(e *env, args []string) (*traceFlags, error) {
@@ -141,6 +142,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	f.ports = opts.Ports
 	opts.Timeout, opts.MaxLookups, opts.ExactRules = f.timeout, f.open, f.rules == rulesExact
 	node, release, err := identity()
 	if err != nil {

@@ -64,6 +64,8 @@ func (r *iptablesRule) parse(words []word, chains map[string]*iptablesChain) {
 // more.
 func actionOf(name string, chains map[string]*iptablesChain) action {
 	switch name {
+	case "NOTRACK":
+		return action{exempts: true}
 	case "ACCEPT", "QUEUE", "NFQUEUE", "TPROXY", "SYNPROXY":
 		return action{verb: accept}
 	case "DROP":
@@ -105,6 +107,10 @@ func (p *specParser) option(name, value string, invert bool) {
 		return
 	}
 	own := len(name) == len("-s") // of iptables, not of a module
+	if name == "--notrack" {      // of -j CT
+		p.rule.does.exempts = true
+		return
+	}
 	if p.rule.does.verb != goOn || !own && !silent[p.module] {
 		return // of the target, or of a module that is not understood anyway
 	}
@@ -145,7 +151,7 @@ func (p *specParser) matchOf(name, value string) match {
 	case "--mark":
 		return matchMark(value)
 	case "--dst-type":
-		return matchType(value, func(q *packet) netip.Addr { return q.Dst.Addr() })
+		return matchDstType(value)
 	case "--src-type":
 		return matchType(value, func(q *packet) netip.Addr { return q.Src.Addr() })
 	}
@@ -160,6 +166,9 @@ func matchAddr(value string, of func(*packet) netip.Addr) match {
 	}
 	return func(q *packet) tri {
 		addr := of(q).Unmap()
+		if !addr.IsValid() {
+			return maybe
+		}
 		if addr.Is4() != base.Is4() {
 			return no
 		}
@@ -246,7 +255,15 @@ func matchPorts(value string, src, dst bool) match {
 		return false
 	}
 	return func(q *packet) tri {
-		return truth(q.hasPorts() && (dst && in(q.Dst.Port()) || src && in(q.source())))
+		switch {
+		case !q.hasPorts():
+			return no
+		case dst && in(q.Dst.Port()):
+			return yes
+		case src && !q.Src.IsValid():
+			return maybe
+		}
+		return truth(src && in(q.source()))
 	}
 }
 
@@ -266,6 +283,17 @@ func matchMark(value string) match {
 			return maybe
 		}
 		return truth(uint64(*q.mark)&mask == want)
+	}
+}
+
+// matchDstType compares the type of the destination.
+func matchDstType(value string) match {
+	guess := matchType(value, func(q *packet) netip.Addr { return q.Dst.Addr() })
+	return func(q *packet) tri {
+		if value == "LOCAL" && q.Local != nil {
+			return truth(*q.Local)
+		}
+		return guess(q)
 	}
 }
 

@@ -18,6 +18,7 @@ type ipvsService struct {
 	addr         netip.AddrPort
 	scheduler    string
 	destinations []netip.AddrPort
+	used         []netip.AddrPort // those that new connections go to: their weight is not 0
 }
 
 // parseIPVS reads /proc/net/ip_vs. Services of firewall marks are left out.
@@ -33,6 +34,9 @@ func parseIPVS(text io.Reader) ([]ipvsService, error) {
 		if fields[0] == "->" {
 			if addr, ok := parseIPVSAddr(fields[1]); ok && last != nil {
 				last.destinations = append(last.destinations, addr)
+				if len(fields) < 4 || fields[3] != "0" {
+					last.used = append(last.used, addr)
+				}
 			}
 			continue
 		}

@@ -140,7 +140,9 @@ func transportHeader(p *packet) value {
 	v := unknownValue(20)
 	switch p.Protocol {
 	case unix.IPPROTO_UDP, unix.IPPROTO_TCP:
-		v.set(0, binary.BigEndian.AppendUint16(nil, p.Src.Port()))
+		if p.Src.IsValid() {
+			v.set(0, binary.BigEndian.AppendUint16(nil, p.Src.Port()))
+		}
 		v.set(2, binary.BigEndian.AppendUint16(nil, p.Dst.Port()))
 	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6:
 		v.set(0, []byte{p.Shape.Type, p.Shape.Code})

@@ -39,7 +39,9 @@ func (v *nftEval) step(e expr.Any) (done bool, err error) {
 	case *expr.Verdict:
 		v.verdict(e)
 		return true, nil
-	case *expr.Counter, *expr.Log, *expr.Notrack, *expr.FlowOffload:
+	case *expr.Notrack:
+		v.say(action{exempts: true})
+	case *expr.Counter, *expr.Log, *expr.FlowOffload:
 	case *expr.NAT, *expr.Masq, *expr.Redir, *expr.Reject, *expr.Target:
 		return v.act(e), nil
 	default:

@@ -18,6 +18,11 @@ const (
 	SNAT
 	Drop
 	Reject
+
+	// What is asked of a service: where rules lead its packets, and whether they
+	// exempt them from conntrack.
+	lead
+	exempt
 )
 
 // Question asks who did something to a packet.
@@ -36,6 +41,7 @@ type Question struct {
 	Tracked  Tracked
 	Certain  bool   // a rule that perhaps did it is no answer
 	Programs Device // if this is asked for instead, by Foresee alone
+	Local    *bool  // whether Dst is an address of the namespace; nil unknown
 }
 
 // Known is what was seen of the place where it happened. Empty fields are
@@ -60,7 +66,7 @@ const (
 func (q *Question) ipv6() bool { return q.Dst.Addr().Is6() && !q.Dst.Addr().Is4In6() }
 
 // nat reports whether it asks for a rewrite.
-func (q *Question) nat() bool { return q.Deed == DNAT || q.Deed == SNAT }
+func (q *Question) nat() bool { return q.Deed == DNAT || q.Deed == SNAT || q.Deed == lead }
 
 // Answer is what did it: a rule, a service, a program; or, if several could
 // have, how many and what they share.

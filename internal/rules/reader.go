@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -61,6 +62,8 @@ type space struct {
 	legacy   map[string][]string    // names of iptables' own tables, by the file that has them
 	ipvs     []ipvsService
 	ipvsRead bool
+	ipvsCut  bool // services may be missing: see readWhole
+	services map[ServiceQuery]*Service
 	attached map[Device][]string
 	answers  map[memo]*Answer
 	foreseen map[memo]bool
@@ -221,7 +224,7 @@ func (r *Reader) current(netns uint32) *space {
 	s := &space{
 		namespace: namespace{netns, path}, nftables: nftables, born: time.Now(), bornAt: monotonic(),
 		live: newLiveTables(), saved: map[string]savedTables{}, legacy: map[string][]string{},
-		attached: map[Device][]string{}, answers: map[memo]*Answer{}, foreseen: map[memo]bool{},
+		attached: map[Device][]string{}, answers: map[memo]*Answer{}, foreseen: map[memo]bool{}, services: map[ServiceQuery]*Service{},
 	}
 	r.spaces[netns] = h.add(s, r.keep)
 	return s
@@ -297,20 +300,27 @@ func (s *space) askIPVS(q *Question) (*Answer, error) {
 	if q.Deed != DNAT || q.Seen {
 		return nil, nil
 	}
-	if !s.ipvsRead {
-		err := s.spend(func() error {
-			text, err := s.readFile("ip_vs")
-			if err == nil {
-				s.ipvs, err = parseIPVS(bytes.NewReader(text))
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		s.ipvsRead = true
+	if err := s.readIPVS(); err != nil {
+		return nil, err
 	}
 	return answerIPVS(q, s.ipvs), nil
+}
+
+// readIPVS reads the services of IPVS.
+func (s *space) readIPVS() error {
+	if s.ipvsRead {
+		return nil
+	}
+	err := s.spend(func() error {
+		text, err := s.readFile("ip_vs")
+		if err == nil {
+			s.ipvs, err = parseIPVS(bytes.NewReader(text))
+		}
+		s.ipvsCut = len(text) >= os.Getpagesize()
+		return err
+	})
+	s.ipvsRead = err == nil
+	return err
 }
 
 // monotonic is the clock of events.

@@ -23,9 +23,10 @@ const (
 
 // action is a verb with what it needs.
 type action struct {
-	verb  verb
-	chain string  // of jump and goTo
-	nat   *target // of translate
+	verb    verb
+	chain   string  // of jump and goTo
+	nat     *target // of translate
+	exempts bool    // of goOn: from conntrack
 }
 
 // outcome is what a rule may do with a packet. It is sure if nothing that the
@@ -71,9 +72,11 @@ type candidate struct {
 	base  *base
 	path  []string // chains, the base chain first
 	rule  rule     // nil: the policy
-	sure  bool     // the packet came there for sure, and did match
-	idle  bool     // by the counter of a rule on the way, it did not
-	fresh bool     // the counters are younger than the packet
+	does  action
+	sure  bool // the packet came there for sure, and did match
+	exact bool // it matches what leads there, if it came past the rules before
+	idle  bool // by the counter of a rule on the way, it did not
+	fresh bool // the counters are younger than the packet
 }
 
 // errDeep is returned for rules through which there are too many ways.
@@ -119,7 +122,7 @@ func findCandidates(q *Question, bases []base) (found []candidate, srcPort bool,
 // enter walks one base chain, then its policy.
 func (w *walk) enter() error {
 	sure := w.packet.nat() || !w.base.nat // only the first packet of a connection comes to chains of type nat
-	left, err := w.run(step{chain: w.base.chain, sure: sure})
+	left, err := w.run(step{chain: w.base.chain, sure: sure, exact: true})
 	if err != nil {
 		return err
 	}
@@ -136,6 +139,7 @@ type step struct {
 	path  []string // chains on the way to it
 	chain string
 	sure  bool // it surely came here
+	exact bool // it matches all that led here
 	idle  bool // by the counter of a rule on the way, it did not
 }
 
@@ -184,18 +188,21 @@ func (w *walk) take(s step, r rule, o outcome) (ends, out tri, err error) {
 	certain, idle := s.sure && o.sure, s.idle || r.idle()
 	switch o.verb {
 	case goOn:
+		if o.exempts && w.packet.Deed == exempt {
+			w.add(candidate{base: w.base, path: s.path, rule: r, does: o.action, sure: certain, exact: s.exact && o.sure, idle: idle})
+		}
 		return no, no, nil
 	case comeBack:
 		return does, does, nil
 	case jump, goTo:
-		back, err := w.run(step{path: s.path, chain: o.chain, sure: certain, idle: idle})
+		back, err := w.run(step{path: s.path, chain: o.chain, sure: certain, exact: s.exact && o.sure, idle: idle})
 		if o.verb == goTo {
 			return does, min(does, back), err
 		}
 		return min(does, -back), no, err
 	}
 	if w.fits(o.action) {
-		w.add(candidate{base: w.base, path: s.path, rule: r, sure: certain, idle: idle})
+		w.add(candidate{base: w.base, path: s.path, rule: r, does: o.action, sure: certain, exact: s.exact && o.sure, idle: idle})
 	}
 	if certain && (o.verb == drop || o.verb == reject || o.verb == translate && w.packet.nat()) {
 		w.decided = true
@@ -211,6 +218,10 @@ func (w *walk) fits(a action) bool {
 		return a.verb == drop || a.verb == reject
 	case Reject:
 		return a.verb == reject
+	case lead:
+		return a.verb == translate && a.nat.deed == DNAT
+	case exempt:
+		return false // those that do it go on
 	default:
 		return a.verb == translate && a.nat.fits(w.packet.Question)
 	}
