@@ -37,7 +37,7 @@ const (
 )
 
 var (
-	errGone = fmt.Errorf("the network namespace has gone: %w", fs.ErrNotExist)
+	errGone = errors.New("the network namespace has gone")
 	errSlow = errors.New("it took too long")
 )
 
@@ -76,6 +76,7 @@ func (r *Reader) NetNS(inode uint32) diagnose.NetNS {
 		clear(r.spaces)
 	}
 	s := &space{NetNS: r.opts.Names(inode), reader: r, named: time.Now(), parts: map[any]*part{}}
+	s.enter = s.inside
 	if old := r.spaces[inode]; old != nil && old.Path == s.Path {
 		s.parts = old.take()
 	}
@@ -88,6 +89,7 @@ type space struct {
 	names.NetNS
 	reader *Reader
 	named  time.Time
+	enter  func(do func() error) error // calls do in the namespace
 
 	mu    sync.Mutex
 	parts map[any]*part
@@ -139,7 +141,7 @@ func (s *space) part(key any, read func() (any, error)) *part {
 	s.parts[key] = p
 	go func() {
 		defer close(p.done)
-		p.err = s.inside(func() (err error) {
+		p.err = s.enter(func() (err error) {
 			p.value, err = read()
 			return err
 		})
