@@ -15,7 +15,7 @@ type LinkKind string
 
 // The kinds of links. Lookups of one story have them both ways; LinkRetryOf is
 // there on the retry alone, and the two are no story: each is handed out when it
-// ends.
+// ends. So it is with LinkTruncationOf on a connection that was not made.
 const (
 	LinkSibling      LinkKind = "sibling"       // the same name for another type of address, or at another server at once
 	LinkRetryOf      LinkKind = "retry-of"      // the same question again, from a new port or with a new ID; the other is the first try

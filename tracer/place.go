@@ -27,6 +27,7 @@ type lookupState struct {
 	conn    *connState  // nil: UDP
 	request *tcpMessage // its query; nil as long as there is but a handshake
 	answer  *tcpMessage
+	after   *member // whose truncated answer the connection may be made for
 
 	// Its place among the lookups that wait for the same thing.
 	list       *dueList
@@ -260,6 +261,9 @@ func (c *Correlator) extend(leg *legState, e *Event) {
 		if leg.response && !l.reached && l.isHome(e) && l.wholeAt(leg, e) {
 			l.reached, l.arrived = true, e.Time
 			c.postpone(l)
+			if leg.message != nil && leg.message.TC {
+				c.stories.truncate(l)
+			}
 		}
 	}
 }

@@ -34,6 +34,7 @@ type stories struct {
 	questions index     // open ones, by question
 	near      []*member // earlier ones of a client, the newest first
 	parents   []*member
+	truncated truncated
 	now       uint64 // newest time known
 
 	// Ended ones that later ones may refer to, the oldest first.
@@ -126,6 +127,7 @@ func (s *stories) end(l *lookupState, out *Lookup) {
 	m := l.member
 	s.now = max(s.now, out.End)
 	if m == nil {
+		l.handshake(out)
 		s.done(out)
 		s.relieve()
 		return

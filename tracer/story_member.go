@@ -36,11 +36,14 @@ type question struct {
 func askedBy(l *lookupState) asked {
 	addr, server, netns := l.asked()
 	first := l.first()
-	return asked{
+	a := asked{
 		client: client{netns: netns, local: first.Local || first.Hook == HookOutput && first.Tunnel == nil, addr: addr.Addr()}, port: addr.Port(), server: server,
-		question: question{name: strings.ToLower(l.question.Name), qtype: l.question.Type, class: l.question.Class},
-		id:       l.question.ID, start: l.start, tcp: l.conn != nil,
+		start: l.start, tcp: l.conn != nil,
 	}
+	if q := l.question; q != nil { // else it is a handshake so far
+		a.question, a.id = question{name: strings.ToLower(q.Name), qtype: q.Type, class: q.Class}, q.ID
+	}
+	return a
 }
 
 func endedAs(l *lookupState, out *Lookup) *ended {

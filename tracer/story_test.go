@@ -833,7 +833,8 @@ func mayLink(l *Lookup, kind LinkKind, to *Lookup) bool {
 	case LinkRetryOf:
 		return sameClient && sameName && sameType && l.Start > to.Start
 	case LinkTruncationOf:
-		return sameClient && sameName && sameType && l.Transport == TransportTCP && to.Transport == TransportUDP && to.Reply != nil && to.Reply.TC
+		handshake := l.Question.Name == "" && l.Server.Addr() == to.Server.Addr()
+		return sameClient && (sameName && sameType || handshake) && l.Transport == TransportTCP && to.Transport == TransportUDP && to.Reply != nil && to.Reply.TC
 	case LinkSearchOf:
 		first := l.Question.Name[:labelEnd(l.Question.Name)]
 		return sameClient && !sameName && sameType && l.Start > to.Start && strings.HasPrefix(strings.ToLower(to.Question.Name), strings.ToLower(first)+".")

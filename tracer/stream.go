@@ -54,6 +54,9 @@ func (h *half) has(t *TCP) bool {
 func (c *Correlator) readSegment(leg *legState, e *Event) {
 	s := leg.tcp
 	s.conn.last = max(s.conn.last, e.Time)
+	if l := s.conn.first; s.kind == "SYN" && l != nil && len(l.legs) == 1 && len(leg.events) == 1 {
+		c.stories.connect(l)
+	}
 	if e.TCP.Len == 0 || s.read >= e.TCP.Len {
 		return
 	}

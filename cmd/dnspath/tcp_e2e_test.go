@@ -326,4 +326,7 @@ func TestTruncated(t *testing.T) {
 		t.Fatalf("lookups %v, want a truncated one over udp, a handshake over tcp", blocked)
 	}
 	checkVerdict(t, tcp, "dropped", "the SYN")
+	if len(tcp.Links) != 1 || tcp.Links[0].Kind != "truncation-of" || tcp.Links[0].ID != udp.ID || tcp.Links[0].How != "inferred" {
+		t.Errorf("the connection that was not made has links %+v, want one to the truncated answer to ID %s", tcp.Links, udp.ID)
+	}
 }
