@@ -89,7 +89,7 @@ func (l *sumLayer) read(p []byte, limit int) {
 	switch {
 	case l.why != "":
 	case limit > 0 && l.ipEnd > limit:
-		l.why = fmt.Sprintf("its IP header says %d bytes, %d are there", l.ipEnd-l.ip, limit-l.ip)
+		l.why = fmt.Sprintf("its IP header says %d bytes, %d are there", l.ipEnd-l.ip, max(limit-l.ip, 0))
 	case l.l4 > l.ipEnd:
 		l.why = "its headers are longer than the packet"
 	case l.header == "udp":

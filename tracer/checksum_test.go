@@ -239,6 +239,8 @@ func TestSumsIPv6(t *testing.T) {
 		{"route at its end", ext(43, 17, 0, 0, 0, 0, 0, 0, 0), at48, []string{"udp/0 ok"}},
 		{"fragment", ext(44, 17, 0, 0, 1, 0, 0, 0, 9), at48, []string{"udp/0 unknown: a fragment: the checksum is that of the whole datagram"}},
 		{"only fragment", ext(44, 17, 0, 0, 0, 0, 0, 0, 9), at48, []string{"udp/0 ok"}},
+		{"jumbogram with its option", put(ext(0, 17, 0, 194, 4, 0, 1, 0, 0), 4, 0), at48, []string{"udp/0 unknown: a jumbogram, or no length: how far the checksum goes is unknown"}},
+		{"UDP length of zero", put(udp6(t), 44, 0), factsOf(40), []string{"udp/0 unknown: its UDP header says 0 bytes"}},
 		{"jumbogram", put(udp6(t), 4, 0), factsOf(40), []string{"udp/0 unknown: a jumbogram, or no length: how far the checksum goes is unknown"}},
 		{"headers without end", ext(0, 0, 31, 1, 4, 0, 0, 0, 0), at48, []string{"udp/0 unknown: its extension headers were not captured"}},
 	})
@@ -254,6 +256,7 @@ func TestSumsTCP(t *testing.T) {
 		{"zero", put(tcp4(t), check, 0), factsOf(20, overTCP), []string{"ipv4/0 ok", fmt.Sprintf("tcp/0 bad 0000 want %04x", full)}},
 		{"pending", put(tcp4(t), check, seed), factsOf(20, overTCP, pendingAt(20, 16)), []string{"ipv4/0 ok", "tcp/0 partial"}},
 		{"pending, wrong", put(tcp4(t), check, seed+1), factsOf(20, overTCP, pendingAt(20, 16)), []string{"ipv4/0 ok", fmt.Sprintf("tcp/0 partial-bad %04x want %04x", seed+1, seed)}},
+		{"total length within its header", put(put(tcp4(t), 2, 30), 10, ^fold(add(0, put(put(tcp4(t), 2, 30), 10, 0)[:20]))), factsOf(20, overTCP), []string{"ipv4/0 ok", "tcp/0 unknown: its TCP header says that it has 20 bytes itself"}},
 		{"header shorter than one", func() []byte { p := tcp4(t); p[32] = 0x40; return p }(), factsOf(20, overTCP), []string{"ipv4/0 ok", "tcp/0 unknown: its TCP header says that it has 16 bytes itself"}},
 	})
 }
@@ -323,6 +326,8 @@ func TestSumsTunnel(t *testing.T) {
 			four("ipv4/1 ok", "udp/1 trusted: 30 bytes were not captured", "ipv4/0 ok", "udp/0 trusted: 30 bytes were not captured")},
 		{"no outer one, inner good by the device", put(overlayPacket(t), outerUDP+6, 0)[:80], factsOf(innerUDP, vxlan, summed(summedUnnecessary, 0)),
 			four("ipv4/1 ok", "udp/1 none", "ipv4/0 ok", "udp/0 trusted: 30 bytes were not captured")},
+		{"tunnel ends before what is in it", put(put(overlayPacket(t), outerUDP+4, 20), outerUDP+6, 0), factsOf(innerUDP, vxlan),
+			four("ipv4/1 ok", "udp/1 none", "ipv4/0 ok", "udp/0 unknown: its IP header says 60 bytes, 0 are there")},
 		{"inner longer than the tunnel's", put(overlayPacket(t), innerIP+2, 500), factsOf(innerUDP, vxlan),
 			four("ipv4/1 ok", "udp/1 bad a4d9 want a321", "ipv4/0 bad 6443 want 628b", "udp/0 unknown: its IP header says 500 bytes, 60 are there")},
 	})
@@ -425,32 +430,4 @@ func replaced(check, old, word uint16, pending, pseudo bool) uint16 {
 		return 0xffff
 	}
 	return check
-}
-
-// FuzzSums gives the verdict function any packet, with any flags of the kernel.
-func FuzzSums(f *testing.F) {
-	tunnels := [][]string{nil, {"vxlan"}, {"geneve"}, {"gre"}, {"ipip"}, {"vxlan", "vxlan"}, {"ip6tnl", "geneve"}}
-	for _, p := range [][]byte{udp4(f), udp6(f), tcp4(f)} {
-		f.Add(p, uint8(3), uint8(0), uint16(84), uint16(6), uint16(84), uint16(0), uint16(28), uint8(0), uint16(0))
-	}
-	f.Add(overlayPacket(f), uint8(3), uint8(0), uint16(134), uint16(6), uint16(134), uint16(0), uint16(78), uint8(1), uint16(40))
-	f.Fuzz(func(t *testing.T, p []byte, how, level uint8, start, off, l4, size, payload uint16, kind uint8, guessed uint16) {
-		facts := &sumFacts{
-			kernel:  Checksum{Summed: how & 3, Level: level & 3, Start: start, Offset: off, L4: l4, GSOSize: size},
-			tunnels: tunnels[int(kind)%len(tunnels)], header: []string{"udp", "tcp", ""}[(kind>>6)%3], payload: int(payload),
-			len: int(size), early: kind&8 != 0, apart: kind&16 != 0, guessed: int(guessed),
-		}
-		for _, s := range sums(p, facts) {
-			switch {
-			case s.Verdict.Wrong() && (same(s.Field, s.Want) && s.Field != 0):
-				t.Errorf("wrong, and as it should be: %+v", s)
-			case !s.Verdict.Wrong() && s.Want != 0:
-				t.Errorf("right, and should be another: %+v", s)
-			case s.Verdict == SumUnknown && s.Why == "":
-				t.Errorf("unknown for no reason: %+v", s)
-			case s.Verdict == SumOK && facts.early && s.Header == "ipv4":
-				t.Errorf("not filled in, and right: %+v", s)
-			}
-		}
-	})
 }
