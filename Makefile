@@ -102,6 +102,16 @@ bench-checksums: ## Count the false alarms about checksums of 100,000 healthy lo
 	@$(MAKE) --no-print-directory build
 	bin/dnslab healthy $(HEALTHY)
 
+.PHONY: crosscheck
+crosscheck: ## Compare 10,000 verdicts on checksums with tshark's, half of them on packets that dnspath sees (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@scripts/install-deps crosscheck
+	@$(MAKE) --no-print-directory build
+	bin/dnslab healthy --count 1200 --labs 12 --export bin/events.json -- --events | tail -n 8
+	DNSPATH_EVENTS=$(CURDIR)/bin/events.json go test -tags crosscheck -count=1 -v -run '^TestCrosscheck$$' $(TESTFLAGS) ./tracer
+	@rm bin/events.json
+
 .PHONY: bench-attach
 bench-attach: ## Measure how long attaching takes on 6.12, in QEMU, beside bpftrace (root)
 	$(call need-root,)
