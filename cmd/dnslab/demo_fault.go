@@ -51,7 +51,11 @@ func demoFault(ctx context.Context, e env, bin string, f *lab.Fault) (err error)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	const name = "broken.example.test."
-	o, err := lab.ObserveTo(ctx, e.stdout, bin, "trace", "--name", strings.TrimPrefix(name, "broken."), "--timeout", demoTimeout.String())
+	args := []string{"trace", "--name", strings.TrimPrefix(name, "broken."), "--timeout", lab.ToolTimeout().String()}
+	for _, ns := range l.Namespaces() {
+		args = append(args, "--netns", ns.Name) // not what is no node's: see Lab.addFabric
+	}
+	o, err := lab.ObserveTo(ctx, e.stdout, bin, args...)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func checkFault(t *testing.T, f *lab.Fault, l *lab.Lab) {
 	for way, flags := range sights(t, f) {
 		t.Run(way, func(t *testing.T) {
 			const name = "broken.example.test."
-			o := observe(t, slices.Concat(labOnly(l), flags)...)
+			o := observe(t, slices.Concat(labOnly(l), flags, []string{"--timeout", lab.ToolTimeout().String()})...)
 			if f.With != nil {
 				if err := f.With(t.Context(), l); err != nil {
 					t.Fatal(err)

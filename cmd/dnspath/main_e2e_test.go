@@ -101,7 +101,10 @@ func toolTimeout() string { return lab.Patience(time.Second).String() }
 // observe starts the tool, with JSON for output.
 func observe(t *testing.T, args ...string) *lab.Observer {
 	t.Helper()
-	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "-o", "json", "--timeout", toolTimeout()}, args...)...)
+	if !slices.Contains(args, "--timeout") {
+		args = append(args, "--timeout", toolTimeout())
+	}
+	o, err := lab.Observe(t.Context(), bin, append([]string{"trace", "-o", "json"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

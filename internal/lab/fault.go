@@ -51,6 +51,7 @@ func Faults() []Fault {
 	return slices.Concat(
 		serviceFaults,
 		policyFaults,
+		routingFaults(),
 		checksumFaults,
 		serverFaults(),
 	)
@@ -89,6 +90,10 @@ func (f *Fault) Raise(ctx context.Context) (l *Lab, err error) {
 	}
 	return l, nil
 }
+
+// ToolTimeout is after how long the tool is to take a fault's lookup for lost: just
+// before its client does, which is after half a second.
+func ToolTimeout() time.Duration { return Patience(400 * time.Millisecond) }
 
 // Fails asks in the way that fails, and returns an error if it does not.
 func (f *Fault) Fails(ctx context.Context, l *Lab, name string) error {

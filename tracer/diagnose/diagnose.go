@@ -19,6 +19,7 @@ var rules = []rule{
 	{"service-no-endpoints", serviceNoEndpoints},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
+	{"no-route-to-endpoint", noRoute},
 	{"tunnel-checksum", tunnelChecksum},
 	{"no-listener", noListener},
 }
