@@ -37,6 +37,7 @@ type output struct {
 	sum    *summary           // of the goroutine that writes
 	stop   context.CancelFunc // ends the trace
 
+	story     batch // what has come of the story that comes
 	shown     int
 	outcomes  map[string]uint64
 	unwritten atomic.Uint64
@@ -85,15 +86,22 @@ func (o *output) start(release string) error {
 	return nil
 }
 
-// lookup takes a lookup that has ended.
+// lookup takes a lookup that has ended. Those of a story come one after the other.
 func (o *output) lookup(l *tracer.Lookup) {
-	if !o.filter.Match(l) || o.flags.count > 0 && o.shown >= o.flags.count {
+	full := o.flags.count > 0 && o.shown >= o.flags.count
+	if full && len(o.story.lookups) == 0 {
 		return
 	}
-	o.shown++
-	o.outcomes[string(l.Outcome)]++
-	o.put(l)
-	if o.shown == o.flags.count {
+	show := !full && o.filter.Match(l)
+	if show {
+		o.shown++
+		o.outcomes[string(l.Outcome)]++
+	}
+	if o.story.add(l, show) {
+		o.put(o.story)
+		o.story = batch{}
+	}
+	if show && o.shown == o.flags.count {
 		o.stop()
 	}
 }
@@ -110,7 +118,7 @@ func (o *output) put(record any) {
 	select {
 	case o.queue <- record:
 	default:
-		o.unwritten.Add(1)
+		o.unwritten.Add(records(record))
 	}
 	if o.failed.Load() {
 		o.stop()
@@ -142,12 +150,8 @@ func (o *output) write() {
 
 func (o *output) writeRecord(w *bufio.Writer, record any) error {
 	switch r := record.(type) {
-	case *tracer.Lookup:
-		o.rules.Explain(r)
-		o.doctor.Diagnose(r)
-		view := o.view.View(r)
-		o.sum.add(view)
-		record = view
+	case batch:
+		return o.writeBatch(w, r)
 	case summaryRequest:
 		o.summarize()
 		return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/dnspath/dnspath/tracer"
@@ -13,6 +14,7 @@ import (
 // Case is a lookup that has ended, and what is known besides it.
 type Case struct {
 	*tracer.Lookup
+	story   []*tracer.Lookup // that it is part of, itself included
 	node    Node
 	history *history
 	unread  []string // what the rule that is asked could not read, and why
@@ -25,6 +27,19 @@ func (c *Case) Failed() bool {
 
 // NetNS returns the configuration of a namespace.
 func (c *Case) NetNS(inode uint32) NetNS { return c.node.NetNS(inode) }
+
+// Linked yields the lookups of the story that are tied to the case's, in order.
+// Those after it have their findings by now.
+func (c *Case) Linked(kind tracer.LinkKind) iter.Seq[*tracer.Lookup] {
+	return func(yield func(*tracer.Lookup) bool) {
+		for _, l := range c.story {
+			is := func(k tracer.Link) bool { return k.Kind == kind && k.Ref == l.Ref() }
+			if slices.ContainsFunc(c.Links, is) && !yield(l) {
+				return
+			}
+		}
+	}
+}
 
 // Hops yields all hops with their legs.
 func (c *Case) Hops() iter.Seq2[*tracer.Leg, *tracer.Hop] {

@@ -44,12 +44,17 @@ func New(node Node) *Diagnoser {
 	return &Diagnoser{node: node, history: newHistory()}
 }
 
-// Diagnose fills in the findings of a lookup. Those of one story come one after
-// the other, the first of them first.
-func (d *Diagnoser) Diagnose(l *tracer.Lookup) {
-	c := &Case{Lookup: l, node: d.node, history: d.history}
-	l.Findings = c.diagnose()
-	d.history.add(l)
+// Diagnose fills in the findings of a lookup, or of all lookups of a story. What
+// was caused by another lookup comes after it, as its tracer hands them out: so
+// the last is diagnosed first, for its findings may be the cause of others.
+func (d *Diagnoser) Diagnose(lookups ...*tracer.Lookup) {
+	for _, l := range slices.Backward(lookups) {
+		c := &Case{Lookup: l, story: lookups, node: d.node, history: d.history}
+		l.Findings = c.diagnose()
+	}
+	for _, l := range lookups {
+		d.history.add(l)
+	}
 }
 
 // diagnose asks the rules. Of a lookup whose events were lost nothing is claimed.

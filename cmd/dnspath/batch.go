@@ -1,0 +1,55 @@
+package main
+
+import (
+	"bufio"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// batch is a lookup, or those of a story, in order. They are diagnosed together:
+// what was not asked for may be why the rest failed.
+type batch struct {
+	lookups []*tracer.Lookup
+	show    []bool // which of them were asked for
+}
+
+// add takes the next lookup. It reports whether the batch is whole.
+func (b *batch) add(l *tracer.Lookup, show bool) bool {
+	b.lookups, b.show = append(b.lookups, l), append(b.show, show)
+	return l.Story == nil || len(b.lookups) >= l.Story.Lookups
+}
+
+// records returns how many records are written of what is put.
+func records(put any) (n uint64) {
+	b, ok := put.(batch)
+	if !ok {
+		return 1
+	}
+	for _, show := range b.show {
+		if show {
+			n++
+		}
+	}
+	return n
+}
+
+// writeBatch writes the lookups that were asked for, with their causes.
+func (o *output) writeBatch(w *bufio.Writer, b batch) error {
+	for i, l := range b.lookups {
+		if b.show[i] || l.Outcome != tracer.OutcomeAnswered {
+			o.rules.Explain(l)
+		}
+	}
+	o.doctor.Diagnose(b.lookups...)
+	for i, l := range b.lookups {
+		if !b.show[i] {
+			continue
+		}
+		view := o.view.View(l)
+		o.sum.add(view)
+		if err := o.writeRecord(w, view); err != nil {
+			return err
+		}
+	}
+	return nil
+}
