@@ -17,6 +17,9 @@ import (
 func TestChecksumsGSO(t *testing.T) {
 	for _, overlay := range []lab.Overlay{lab.OverlayVXLAN, lab.OverlayIPIP} {
 		t.Run(string(overlay), func(t *testing.T) {
+			if overlay == lab.OverlayVXLAN {
+				sameEverywhere(t, "IPIP is the harder one, and not here")
+			}
 			l := raise(t, lab.Config{Overlay: overlay})
 			ask(t, l.Client, addrPort(l.DNSB), "warm.example.test.", nil)
 			o := observe(t, labOnly(l)...)

@@ -34,9 +34,10 @@ type tunnelStep struct {
 }
 
 const (
-	wantSum = "its UDP checksum is wrong"
-	atHook  = "query node-a POSTROUTING: outer udp, was ok at *"
-	byRule  = "a rule writes over it"
+	wantSum  = "its UDP checksum is wrong"
+	atHook   = "query node-a POSTROUTING: outer udp, was ok at *"
+	byDevice = "no kernel has a part in it"
+	byRule   = "a rule writes over it"
 )
 
 // The bug of Linux with tunnels' checksums, what looks like it, and what mends it.
@@ -79,7 +80,7 @@ func TestTunnelChecksums(t *testing.T) {
 			{name: "cure: no checksum", do: masquerade, mended: true, translated: true, inner: "ok", outer: "none"},
 			{name: "zero rewritten", do: corrupt(lab.OuterChecksum), translated: true, inner: "ok", outer: "bad", wrong: []string{"query node-a *: outer udp, was none at *"}, died: lab.NodeB, hooks: true},
 		}},
-		{"a device that completes nothing", lab.Config{}, "", []tunnelStep{
+		{"a device that completes nothing", lab.Config{}, byDevice, []tunnelStep{
 			{name: "healthy", mended: true, inner: "partial", outer: "ok"},
 			{name: "not completed", do: func(t *testing.T, l *lab.Lab) { replaceWire(t, l, true) }, inner: "partial", outer: "ok", wrong: []string{
 				"query node-b : outer udp, was ok at tx eth0", "query node-b : inner udp, was partial at tx eth0",
@@ -88,12 +89,12 @@ func TestTunnelChecksums(t *testing.T) {
 				must(t, l.NodeA.SetTXChecksum(lab.WireDev, false))
 			}, mended: true, inner: "ok", outer: "ok"},
 		}},
-		{"the same, without a checksum", zero, "", []tunnelStep{
+		{"the same, without a checksum", zero, byDevice, []tunnelStep{
 			{name: "healthy", mended: true, inner: "partial", outer: "none"},
 			{name: "not completed", do: func(t *testing.T, l *lab.Lab) { replaceWire(t, l, true) }, inner: "partial", outer: "none",
 				wrong: []string{"query node-b : inner udp, was partial at tx eth0"}, died: lab.DNSB},
 		}},
-		{"a wire that loses", lab.Config{}, "", []tunnelStep{
+		{"a wire that loses", lab.Config{}, byDevice, []tunnelStep{
 			{name: "healthy", mended: true, inner: "partial", outer: "ok"},
 			{name: "lost", do: func(t *testing.T, l *lab.Lab) { replaceWire(t, l, false) }, inner: "partial", outer: "ok"},
 		}},
@@ -111,8 +112,8 @@ func TestTunnelChecksums(t *testing.T) {
 				corrupt(lab.InnerName)(t, l)
 			}, inner: "bad", outer: "ok", wrong: []string{"query node-a : inner udp, was ok at *"}, died: lab.DNSB},
 		}},
-		{"over IPv6", lab.Config{Underlay6: true}, "", []tunnelStep{{name: "healthy", mended: true, inner: "partial", outer: "ok"}}},
-		{"over IPv6, without", lab.Config{Underlay6: true, VXLAN: lab.VXLAN{ZeroChecksum: true}}, "", []tunnelStep{
+		{"over IPv6", lab.Config{Underlay6: true}, "TestTunnelKinds has one", []tunnelStep{{name: "healthy", mended: true, inner: "partial", outer: "ok"}}},
+		{"over IPv6, without", lab.Config{Underlay6: true, VXLAN: lab.VXLAN{ZeroChecksum: true}}, "no kernel computes one", []tunnelStep{
 			{name: "healthy", mended: true, inner: "partial", outer: "none"},
 			{name: "no checksum pending", do: func(t *testing.T, l *lab.Lab) {
 				must(t, l.NodeA.SetTXChecksum(lab.WireDev, false))

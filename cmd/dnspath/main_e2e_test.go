@@ -243,7 +243,7 @@ func way(r *render.Record, leg int) []string {
 
 // port writes the client's port as a word, for it differs from run to run.
 // everywhere are the hops that function probes see in place of others.
-var everywhere = []string{"socket", "socket-full", "drop"}
+var everywhere = []string{"socket", "socket-full", "bad-checksum", "drop"}
 
 // isFunction reports whether a probe is one on a kernel function.
 func isFunction(probe string) bool {
