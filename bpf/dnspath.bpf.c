@@ -159,6 +159,16 @@ int sock_rcvqueue_full(__u64 *ctx)
 	return 0;
 }
 
+/* 5.13. Before 5.18 TCP frees some of what it throws away without a tracepoint: __kfree_skb(). */
+SEC("tp_btf/tcp_bad_csum")
+int tcp_bad_csum(__u64 *ctx)
+{
+	struct site s = { .probe = PROBE_TCP_BAD_CSUM };
+
+	observe((struct sk_buff *)ctx[0], &s, L3_NETWORK_HEADER, WAY_TRACING);
+	return 0;
+}
+
 /* --- the end --------------------------------------------------------------- */
 
 SEC("tp_btf/icmp_send")

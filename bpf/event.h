@@ -30,6 +30,7 @@ enum probe {
 	PROBE_SKB_COPY_DATAGRAM_IOVEC, /* a process reads it from its socket */
 	PROBE_UDP_FAIL_QUEUE_RCV_SKB,  /* the socket had no room */
 	PROBE_SOCK_RCVQUEUE_FULL,
+	PROBE_TCP_BAD_CSUM,
 	PROBE_ICMP_SEND,   /* this kernel answers the packet with an ICMP error */
 	PROBE_KFREE_SKB,   /* dropped */
 	PROBE_CONSUME_SKB, /* freed by a caller that says nothing went wrong */

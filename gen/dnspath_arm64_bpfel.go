@@ -221,58 +221,59 @@ const (
 	DnspathProbePROBE_SKB_COPY_DATAGRAM_IOVEC  DnspathProbe = 10
 	DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB   DnspathProbe = 11
 	DnspathProbePROBE_SOCK_RCVQUEUE_FULL       DnspathProbe = 12
-	DnspathProbePROBE_ICMP_SEND                DnspathProbe = 13
-	DnspathProbePROBE_KFREE_SKB                DnspathProbe = 14
-	DnspathProbePROBE_CONSUME_SKB              DnspathProbe = 15
-	DnspathProbePROBE_QDISC_ENQUEUE            DnspathProbe = 16
-	DnspathProbePROBE_FUNCTIONS                DnspathProbe = 17
-	DnspathProbePROBE_IP_SEND_SKB              DnspathProbe = 17
-	DnspathProbePROBE_IP6SEND_SKB              DnspathProbe = 18
-	DnspathProbePROBE_BR_HANDLE_FRAME          DnspathProbe = 19
-	DnspathProbePROBE_BR_NF_PRE_ROUTING        DnspathProbe = 20
-	DnspathProbePROBE_BR_FORWARD               DnspathProbe = 21
-	DnspathProbePROBE_BR_PASS_FRAME_UP         DnspathProbe = 22
-	DnspathProbePROBE_IP_RCV_CORE              DnspathProbe = 23
-	DnspathProbePROBE_IP6RCV_CORE              DnspathProbe = 24
-	DnspathProbePROBE_NF_HOOK_SLOW             DnspathProbe = 25
-	DnspathProbePROBE_NF_CONNTRACK_IN          DnspathProbe = 26
-	DnspathProbePROBE_IPT_DO_TABLE             DnspathProbe = 27
-	DnspathProbePROBE_IP6T_DO_TABLE            DnspathProbe = 28
-	DnspathProbePROBE_NFT_DO_CHAIN             DnspathProbe = 29
-	DnspathProbePROBE_NF_NAT_MANIP_PKT         DnspathProbe = 30
-	DnspathProbePROBE_NF_CONNTRACK_CONFIRM     DnspathProbe = 31
-	DnspathProbePROBE_IP_VS_IN_HOOK            DnspathProbe = 32
-	DnspathProbePROBE_IP_VS_REMOTE_REQUEST4    DnspathProbe = 33
-	DnspathProbePROBE_IP_VS_LOCAL_REQUEST4     DnspathProbe = 34
-	DnspathProbePROBE_IP_VS_REMOTE_REQUEST6    DnspathProbe = 35
-	DnspathProbePROBE_IP_VS_LOCAL_REQUEST6     DnspathProbe = 36
-	DnspathProbePROBE_IP_VS_SCHEDULE           DnspathProbe = 37
-	DnspathProbePROBE_IP_VS_NAT_XMIT           DnspathProbe = 38
-	DnspathProbePROBE_IP_VS_NAT_XMIT_V6        DnspathProbe = 39
-	DnspathProbePROBE_IP_VS_DR_XMIT            DnspathProbe = 40
-	DnspathProbePROBE_IP_VS_TUNNEL_XMIT        DnspathProbe = 41
-	DnspathProbePROBE_HANDLE_RESPONSE          DnspathProbe = 42
-	DnspathProbePROBE_IP_LOCAL_DELIVER         DnspathProbe = 43
-	DnspathProbePROBE_IP6INPUT                 DnspathProbe = 44
-	DnspathProbePROBE_IP_FORWARD               DnspathProbe = 45
-	DnspathProbePROBE_IP6FORWARD               DnspathProbe = 46
-	DnspathProbePROBE_IP_ERROR                 DnspathProbe = 47
-	DnspathProbePROBE_IP_OUTPUT                DnspathProbe = 48
-	DnspathProbePROBE_IP6OUTPUT                DnspathProbe = 49
-	DnspathProbePROBE_NEIGH_EVENT_SEND         DnspathProbe = 50
-	DnspathProbePROBE_VXLAN_XMIT               DnspathProbe = 51
-	DnspathProbePROBE_GENEVE_XMIT              DnspathProbe = 52
-	DnspathProbePROBE_IPGRE_XMIT               DnspathProbe = 53
-	DnspathProbePROBE_IP_TUNNEL_XMIT           DnspathProbe = 54
-	DnspathProbePROBE_IP6TNL_XMIT              DnspathProbe = 55
-	DnspathProbePROBE_IPTUNNEL_XMIT            DnspathProbe = 56
-	DnspathProbePROBE_VXLAN_RCV                DnspathProbe = 57
-	DnspathProbePROBE_GENEVE_UDP_ENCAP_RECV    DnspathProbe = 58
-	DnspathProbePROBE_IPIP_RCV                 DnspathProbe = 59
-	DnspathProbePROBE_GRE_RCV                  DnspathProbe = 60
-	DnspathProbePROBE_UDP_ENQUEUE_SCHEDULE_SKB DnspathProbe = 61
-	DnspathProbePROBE_SKB_CONSUME_UDP          DnspathProbe = 62
-	DnspathProbePROBE_MAX                      DnspathProbe = 63
+	DnspathProbePROBE_TCP_BAD_CSUM             DnspathProbe = 13
+	DnspathProbePROBE_ICMP_SEND                DnspathProbe = 14
+	DnspathProbePROBE_KFREE_SKB                DnspathProbe = 15
+	DnspathProbePROBE_CONSUME_SKB              DnspathProbe = 16
+	DnspathProbePROBE_QDISC_ENQUEUE            DnspathProbe = 17
+	DnspathProbePROBE_FUNCTIONS                DnspathProbe = 18
+	DnspathProbePROBE_IP_SEND_SKB              DnspathProbe = 18
+	DnspathProbePROBE_IP6SEND_SKB              DnspathProbe = 19
+	DnspathProbePROBE_BR_HANDLE_FRAME          DnspathProbe = 20
+	DnspathProbePROBE_BR_NF_PRE_ROUTING        DnspathProbe = 21
+	DnspathProbePROBE_BR_FORWARD               DnspathProbe = 22
+	DnspathProbePROBE_BR_PASS_FRAME_UP         DnspathProbe = 23
+	DnspathProbePROBE_IP_RCV_CORE              DnspathProbe = 24
+	DnspathProbePROBE_IP6RCV_CORE              DnspathProbe = 25
+	DnspathProbePROBE_NF_HOOK_SLOW             DnspathProbe = 26
+	DnspathProbePROBE_NF_CONNTRACK_IN          DnspathProbe = 27
+	DnspathProbePROBE_IPT_DO_TABLE             DnspathProbe = 28
+	DnspathProbePROBE_IP6T_DO_TABLE            DnspathProbe = 29
+	DnspathProbePROBE_NFT_DO_CHAIN             DnspathProbe = 30
+	DnspathProbePROBE_NF_NAT_MANIP_PKT         DnspathProbe = 31
+	DnspathProbePROBE_NF_CONNTRACK_CONFIRM     DnspathProbe = 32
+	DnspathProbePROBE_IP_VS_IN_HOOK            DnspathProbe = 33
+	DnspathProbePROBE_IP_VS_REMOTE_REQUEST4    DnspathProbe = 34
+	DnspathProbePROBE_IP_VS_LOCAL_REQUEST4     DnspathProbe = 35
+	DnspathProbePROBE_IP_VS_REMOTE_REQUEST6    DnspathProbe = 36
+	DnspathProbePROBE_IP_VS_LOCAL_REQUEST6     DnspathProbe = 37
+	DnspathProbePROBE_IP_VS_SCHEDULE           DnspathProbe = 38
+	DnspathProbePROBE_IP_VS_NAT_XMIT           DnspathProbe = 39
+	DnspathProbePROBE_IP_VS_NAT_XMIT_V6        DnspathProbe = 40
+	DnspathProbePROBE_IP_VS_DR_XMIT            DnspathProbe = 41
+	DnspathProbePROBE_IP_VS_TUNNEL_XMIT        DnspathProbe = 42
+	DnspathProbePROBE_HANDLE_RESPONSE          DnspathProbe = 43
+	DnspathProbePROBE_IP_LOCAL_DELIVER         DnspathProbe = 44
+	DnspathProbePROBE_IP6INPUT                 DnspathProbe = 45
+	DnspathProbePROBE_IP_FORWARD               DnspathProbe = 46
+	DnspathProbePROBE_IP6FORWARD               DnspathProbe = 47
+	DnspathProbePROBE_IP_ERROR                 DnspathProbe = 48
+	DnspathProbePROBE_IP_OUTPUT                DnspathProbe = 49
+	DnspathProbePROBE_IP6OUTPUT                DnspathProbe = 50
+	DnspathProbePROBE_NEIGH_EVENT_SEND         DnspathProbe = 51
+	DnspathProbePROBE_VXLAN_XMIT               DnspathProbe = 52
+	DnspathProbePROBE_GENEVE_XMIT              DnspathProbe = 53
+	DnspathProbePROBE_IPGRE_XMIT               DnspathProbe = 54
+	DnspathProbePROBE_IP_TUNNEL_XMIT           DnspathProbe = 55
+	DnspathProbePROBE_IP6TNL_XMIT              DnspathProbe = 56
+	DnspathProbePROBE_IPTUNNEL_XMIT            DnspathProbe = 57
+	DnspathProbePROBE_VXLAN_RCV                DnspathProbe = 58
+	DnspathProbePROBE_GENEVE_UDP_ENCAP_RECV    DnspathProbe = 59
+	DnspathProbePROBE_IPIP_RCV                 DnspathProbe = 60
+	DnspathProbePROBE_GRE_RCV                  DnspathProbe = 61
+	DnspathProbePROBE_UDP_ENQUEUE_SCHEDULE_SKB DnspathProbe = 62
+	DnspathProbePROBE_SKB_CONSUME_UDP          DnspathProbe = 63
+	DnspathProbePROBE_MAX                      DnspathProbe = 64
 )
 
 type DnspathRecord uint32
@@ -409,6 +410,7 @@ const (
 	DnspathProgSockRcvqueueFull              = "sock_rcvqueue_full"
 	DnspathProgTcEgress                      = "tc_egress"
 	DnspathProgTcIngress                     = "tc_ingress"
+	DnspathProgTcpBadCsum                    = "tcp_bad_csum"
 	DnspathProgTryDynptrNetfilter            = "try_dynptr_netfilter"
 	DnspathProgTryDynptrTracing              = "try_dynptr_tracing"
 	DnspathProgUdpFailQueueRcvSkb            = "udp_fail_queue_rcv_skb"
@@ -560,6 +562,7 @@ type DnspathProgramSpecs struct {
 	SockRcvqueueFull              *ebpf.ProgramSpec `ebpf:"sock_rcvqueue_full"`
 	TcEgress                      *ebpf.ProgramSpec `ebpf:"tc_egress"`
 	TcIngress                     *ebpf.ProgramSpec `ebpf:"tc_ingress"`
+	TcpBadCsum                    *ebpf.ProgramSpec `ebpf:"tcp_bad_csum"`
 	TryDynptrNetfilter            *ebpf.ProgramSpec `ebpf:"try_dynptr_netfilter"`
 	TryDynptrTracing              *ebpf.ProgramSpec `ebpf:"try_dynptr_tracing"`
 	UdpFailQueueRcvSkb            *ebpf.ProgramSpec `ebpf:"udp_fail_queue_rcv_skb"`
@@ -779,6 +782,7 @@ type DnspathPrograms struct {
 	SockRcvqueueFull              *ebpf.Program `ebpf:"sock_rcvqueue_full"`
 	TcEgress                      *ebpf.Program `ebpf:"tc_egress"`
 	TcIngress                     *ebpf.Program `ebpf:"tc_ingress"`
+	TcpBadCsum                    *ebpf.Program `ebpf:"tcp_bad_csum"`
 	TryDynptrNetfilter            *ebpf.Program `ebpf:"try_dynptr_netfilter"`
 	TryDynptrTracing              *ebpf.Program `ebpf:"try_dynptr_tracing"`
 	UdpFailQueueRcvSkb            *ebpf.Program `ebpf:"udp_fail_queue_rcv_skb"`
@@ -859,6 +863,7 @@ func (p *DnspathPrograms) Close() error {
 		p.SockRcvqueueFull,
 		p.TcEgress,
 		p.TcIngress,
+		p.TcpBadCsum,
 		p.TryDynptrNetfilter,
 		p.TryDynptrTracing,
 		p.UdpFailQueueRcvSkb,

@@ -14,7 +14,7 @@ var sumReasons = map[string]string{"udp": "UDP_CSUM", "tcp": "TCP_CSUM"}
 // (skb_csum_unnecessary() in include/linux/skbuff.h).
 func (d *Drop) blame(h *Hop) {
 	at := dropLocationOf[d.Function]
-	if at == nil || d.Reason != "" && d.Reason != unspecified || len(h.Sums) == 0 {
+	if at == nil || len(h.Sums) == 0 {
 		return
 	}
 	if h.Checksum.Summed == summedPartial || h.Checksum.Summed == summedUnnecessary {
@@ -23,8 +23,15 @@ func (d *Drop) blame(h *Hop) {
 	for _, s := range h.Sums {
 		reason := sumReasons[s.Header]
 		if s.Depth == h.Sums[0].Depth && s.Verdict == SumBad && slices.Contains(at.reasons, reason) {
-			d.Inferred, d.Meaning = reason, dropReasons[reason]
+			d.accuse(reason)
 		}
+	}
+}
+
+// accuse says for which reason the packet was dropped, if the kernel does not.
+func (d *Drop) accuse(reason string) {
+	if d.Reason == "" || d.Reason == unspecified {
+		d.Inferred, d.Meaning = reason, dropReasons[reason]
 	}
 }
 

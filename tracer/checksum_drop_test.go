@@ -90,3 +90,30 @@ func TestDroppedForChecksum(t *testing.T) {
 		})
 	}
 }
+
+// Where TCP has told that its checksum is wrong, that is why it drops the segment,
+// if no sum of ours says so.
+func TestDroppedAfterBadChecksum(t *testing.T) {
+	s := newScene()
+	s.ask().rx(dnsEth0).see(ProbeTCPBadCsum, dnsEth0).drop(dnsEth0, "", "tcp_v4_rcv")
+	hops := buildHops(&legState{events: s.events})
+	d := hops[len(hops)-1].Drop
+	want := "dropped in tcp_v4_rcv: its TCP checksum is wrong (this kernel gives no reason)"
+	if diff := cmp.Diff([]string{"TCP_CSUM", want}, []string{d.Inferred, d.String()}); diff != "" {
+		t.Errorf("reason inferred, text (-want +got):\n%s", diff)
+	}
+}
+
+// Before 5.18 nothing but that tells of a segment's end, where its connection threw it away.
+func TestEndedByBadChecksum(t *testing.T) {
+	s := newScene()
+	s.ask().rx(dnsEth0).see(ProbeTCPBadCsum, dnsEth0)
+	fate := (&legState{events: s.events}).fate()
+	if fate == nil || fate.Probe != ProbeTCPBadCsum {
+		t.Fatalf("ended by %+v, want %s", fate, ProbeTCPBadCsum)
+	}
+	l := &Lookup{Legs: []Leg{{Hops: buildHops(&legState{events: s.events})}}}
+	if diff := cmp.Diff("its TCP checksum is wrong", l.describe(fate)); diff != "" || l.noSocket(fate) {
+		t.Errorf("no socket: %t; description (-want +got):\n%s", l.noSocket(fate), diff)
+	}
+}

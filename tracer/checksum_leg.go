@@ -152,7 +152,7 @@ func isEarly(e *Event) bool { return e.Probe == ProbeIPSendSkb || e.Probe == Pro
 // more (net/ipv4/udp.c, udp_csum_pull_header). The bytes are as they were.
 var takenApart = map[Probe]bool{
 	ProbeSkDataReady: true, ProbeRead: true, ProbeUDPFail: true, ProbeRcvqueueFull: true, ProbeUDPEnqueue: true,
-	ProbeUDPConsume: true, ProbeKfreeSkb: true, ProbeConsumeSkb: true, ProbeICMPSend: true,
+	ProbeUDPConsume: true, ProbeTCPBadCsum: true, ProbeKfreeSkb: true, ProbeConsumeSkb: true, ProbeICMPSend: true,
 }
 
 // hold takes in a capture, and adds what it lacks of the payload.

@@ -41,6 +41,8 @@ var dropLocations = []dropLocation{
 		"one of: no socket takes it; wrong TCP checksum; malformed; refused by the socket's filter or an IPsec policy"},
 	{"tcp_v6_rcv", "net/ipv6/tcp_ipv6.c", []string{"NO_SOCKET", "TCP_CSUM", "PKT_TOO_SMALL", "SOCKET_FILTER", "XFRM_POLICY", unspecified},
 		"one of: no socket takes it; wrong TCP checksum; malformed; refused by the socket's filter or an IPsec policy"},
+	{"tcp_v4_do_rcv", "net/ipv4/tcp_ipv4.c", []string{"TCP_CSUM", unspecified}, "one of: wrong TCP checksum; its connection refused it"},
+	{"tcp_v6_do_rcv", "net/ipv6/tcp_ipv6.c", []string{"TCP_CSUM", unspecified}, "one of: wrong TCP checksum; its connection refused it"},
 
 	// IP, received
 	{"ip_rcv_core", "net/ipv4/ip_input.c", []string{"OTHERHOST", "IP_CSUM", "IP_INHDR", "PKT_TOO_SMALL", unspecified},

@@ -231,6 +231,7 @@ const (
 	ProbeRead            Probe = "skb_copy_datagram_iovec"
 	ProbeUDPFail         Probe = "udp_fail_queue_rcv_skb"
 	ProbeRcvqueueFull    Probe = "sock_rcvqueue_full"
+	ProbeTCPBadCsum      Probe = "tcp_bad_csum"
 	ProbeICMPSend        Probe = "icmp_send"
 	ProbeKfreeSkb        Probe = "kfree_skb"
 	ProbeConsumeSkb      Probe = "consume_skb"

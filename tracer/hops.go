@@ -170,6 +170,11 @@ func (b *hopBuilder) merge(e *Event, h Hop) bool {
 			last.Drop.explain()
 			return true
 		}
+		if last.Name == "bad-checksum" {
+			last.Name, last.Layer, last.Probe, last.Time, last.Drop = "drop", "end", e.Probe, e.Time, dropOf(e)
+			last.Drop.accuse("TCP_CSUM")
+			return true
+		}
 	}
 	return false
 }
@@ -211,6 +216,8 @@ func hopOf(e *Event) Hop {
 	case ProbeUDPFail, ProbeRcvqueueFull:
 		h.Drop = &Drop{Errno: e.Errno}
 		h.Drop.explain()
+	case ProbeTCPBadCsum:
+		h.Drop = dropOf(e)
 	case ProbeKfreeSkb, ProbeConsumeSkb:
 		h.Name, h.Layer, h.PID, h.Comm = "drop", "end", 0, ""
 		if readers[e.Freed.Function] {
@@ -226,6 +233,11 @@ func hopOf(e *Event) Hop {
 // counts only if the function that freed it is one of netfilter's: else the
 // packet had left the hook by the kernel's own way.
 func dropOf(e *Event) *Drop {
+	if e.Probe == ProbeTCPBadCsum {
+		d := &Drop{}
+		d.accuse("TCP_CSUM")
+		return d
+	}
 	d := &Drop{Reason: e.Freed.Reason, Function: e.Freed.Function}
 	if e.Hook != "" && (d.Reason == "NETFILTER_DROP" || netfilterFrees[d.Function]) {
 		d.Hook, d.Confirm = e.Hook, e.HookLeft

@@ -113,6 +113,10 @@ func TestBuildHops(t *testing.T) {
 		{"queue full", false, func(p *packet) {
 			p.see(ProbeRcvqueueFull, dnsEth0).drop(dnsEth0, "SOCKET_RCVBUFF", "sock_queue_rcv_skb_reason")
 		}, []string{"drop dns/eth0 SOCKET_RCVBUFF in sock_queue_rcv_skb_reason"}},
+		{"TCP checksum wrong", false, func(p *packet) { p.see(ProbeTCPBadCsum, dnsEth0) }, []string{"bad-checksum dns/eth0 in"}},
+		{"TCP checksum wrong, told twice", false, func(p *packet) {
+			p.see(ProbeTCPBadCsum, dnsEth0).drop(dnsEth0, "TCP_CSUM", "tcp_v4_rcv")
+		}, []string{"drop dns/eth0 TCP_CSUM in tcp_v4_rcv"}},
 		{"answered by ICMP", false, func(p *packet) { p.icmp(aEth0, 3, 1).drop(aEth0, "", "ip_error") }, []string{
 			"icmp node-a/eth0 host unreachable", "drop node-a/eth0 in ip_error",
 		}},

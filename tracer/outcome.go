@@ -262,6 +262,9 @@ func (l *lookupState) replyFate(reply *legState) (fate *Event, what string) {
 // had come all the way, and its addresses are final. Before 5.17 there is no
 // reason, only the function, and what the packet's checksum tells.
 func (l *Lookup) noSocket(e *Event) bool {
+	if e.Freed == nil {
+		return false
+	}
 	switch e.Freed.Reason {
 	case "NO_SOCKET":
 		return true
@@ -321,7 +324,7 @@ func (l *legState) fate() *Event {
 	for i := len(l.events) - 1; i >= 0; i-- {
 		switch e := l.events[i]; {
 		case joined(e):
-		case e.Probe == ProbeKfreeSkb, freedSilently(e):
+		case e.Probe == ProbeKfreeSkb, freedSilently(e), e.Probe == ProbeTCPBadCsum:
 			if l.wasRead() {
 				return nil
 			}

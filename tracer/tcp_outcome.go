@@ -164,7 +164,7 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 // its bytes already, has arrived.
 func (l *legState) segmentFate() *Event {
 	fate := l.fate()
-	if fate != nil && arrivedAtTCP[fate.Freed.Reason] {
+	if fate != nil && fate.Freed != nil && arrivedAtTCP[fate.Freed.Reason] {
 		return nil
 	}
 	return fate

@@ -314,7 +314,7 @@ func (h *hopJSON) comes() bool {
 // elsewhere: it was neither dropped nor taken by a socket.
 func (h *hopJSON) leaves() bool {
 	switch h.Hop {
-	case "drop", "icmp", "read", "socket", "socket-full", "unroutable", "neighbour":
+	case "drop", "icmp", "read", "socket", "socket-full", "bad-checksum", "unroutable", "neighbour":
 		return false
 	}
 	return h.Drop == nil && h.ICMP == nil && (h.Layer != "socket" || h.Hop == "send")

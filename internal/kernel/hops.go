@@ -188,6 +188,8 @@ var hops = []Hop{
 		Target: "udp_fail_queue_rcv_skb", Sees: "no room in the socket", Probe: gen.DnspathProbePROBE_UDP_FAIL_QUEUE_RCV_SKB},
 	{Name: "socket-full", Layer: "socket", Kind: KindTracepoint, Program: "sock_rcvqueue_full",
 		Target: "sock_rcvqueue_full", Sees: "receive queue full", Probe: gen.DnspathProbePROBE_SOCK_RCVQUEUE_FULL},
+	{Name: "bad-checksum", Layer: "socket", Kind: KindTracepoint, Program: "tcp_bad_csum",
+		Target: "tcp_bad_csum", Sees: "TCP checksum wrong", Probe: gen.DnspathProbePROBE_TCP_BAD_CSUM},
 	{Name: "icmp", Layer: "ip", Kind: KindTracepoint, Program: "icmp_send", Target: "icmp_send",
 		Sees: "answered by an ICMP error", Probe: gen.DnspathProbePROBE_ICMP_SEND},
 	{Name: "drop", Layer: "end", Kind: KindTracepoint, Program: "kfree_skb", Target: "kfree_skb",
