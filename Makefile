@@ -69,6 +69,13 @@ test-vm: ## Run the end-to-end tests on other kernels alone (root)
 	@$(MAKE) --no-print-directory build
 	$(call matrix,-host=false -run '$(RUN)' -skip '$(SKIP)')
 
+.PHONY: findings
+findings: ## Print which finding is named on which kernel, with which probes (root)
+	$(call need-root,)
+	@scripts/install-deps test
+	@$(MAKE) --no-print-directory build
+	DNSPATH_ALL=1 $(call matrix,-run '^TestFindings$$')
+
 .PHONY: verifier
 verifier: ## Measure the verifier's costs on all kernels: commit docs/verifier.md (root)
 	$(call need-root,)

@@ -63,6 +63,12 @@ func (f *Fault) Finding() string {
 	return id
 }
 
+// NeedsGuest reports whether a kernel that lacks function probes, IPVS and most
+// tunnels can't make or see the fault.
+func (f *Fault) NeedsGuest() bool {
+	return f.Needs == SightFunctions || f.Lab.Service == ServiceIPVS || !slices.Contains([]Overlay{"", OverlayVXLAN}, f.Lab.Overlay)
+}
+
 // Raise makes the lab of a fault, with DNS servers, and breaks it. The caller
 // closes the lab.
 func (f *Fault) Raise(ctx context.Context) (l *Lab, err error) {
@@ -121,16 +127,16 @@ func AskService(ctx context.Context, l *Lab, name string) error {
 
 // AskServiceTCP is AskService over TCP.
 func AskServiceTCP(ctx context.Context, l *Lab, name string) error {
-	return ask(ctx, l.Client, LookupOptions{Server: Service(), Name: name, TCP: true})
+	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: name, TCP: true})
 }
 
 // AskServer asks a server once, over UDP. The error is of the client: a timeout
 // is os.ErrDeadlineExceeded.
 func AskServer(ctx context.Context, ns *NS, server netip.AddrPort, name string) error {
-	return ask(ctx, ns, LookupOptions{Server: server, Name: name})
+	return askOnce(ctx, ns, LookupOptions{Server: server, Name: name})
 }
 
-func ask(ctx context.Context, ns *NS, opts LookupOptions) error {
+func askOnce(ctx context.Context, ns *NS, opts LookupOptions) error {
 	opts.Timeout = Patience(500 * time.Millisecond)
 	res, err := ns.Lookup(ctx, opts)
 	if err == nil && res.Rcode != 0 {
