@@ -22,6 +22,30 @@ var serviceFaults = []Fault{
 		Lab:   Config{Service: ServiceIPVS},
 		Mend:  endpoints(DNSB),
 	},
+	{
+		ID:    "reply-not-untranslated",
+		Title: "The DNS pod is on the client's own node, whose bridge does not show its packets to netfilter.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSA}},
+		Mend:  callIPTables,
+	},
+	{
+		ID:    "reply-not-untranslated/nftables",
+		Title: "The same with kube-proxy in its nftables mode, over TCP.",
+		Lab:   Config{Service: ServiceNFTables, Endpoints: []string{DNSA}},
+		Ask:   AskServiceTCP,
+		Mend:  callIPTables,
+	},
+	{
+		ID:    "reply-not-untranslated/ipvs",
+		Title: "The same with kube-proxy in its IPVS mode.",
+		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSA}},
+		Mend:  callIPTables,
+	},
+}
+
+// callIPTables has the bridges of the client's node show their packets to netfilter.
+func callIPTables(_ context.Context, l *Lab) error {
+	return l.NodeA.SetSysctl("net.bridge.bridge-nf-call-iptables", "1")
 }
 
 // endpoints returns what changes the service's endpoints.

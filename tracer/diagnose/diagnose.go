@@ -17,6 +17,7 @@ type rule struct {
 // in this order.
 var rules = []rule{
 	{"service-no-endpoints", serviceNoEndpoints},
+	{"reply-not-untranslated", replyNotUntranslated},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
 	{"no-route-to-endpoint", noRoute},

@@ -131,8 +131,8 @@ func (c *Case) otherTransport() []string {
 
 func upper(t tracer.Transport) string { return strings.ToUpper(string(t)) }
 
-// in says where a command is to be run: in a namespace that is not the node's own.
-func in(ns NetNS, command string) string {
+// inNS says where a command is to be run: in a namespace that is not the node's own.
+func inNS(ns NetNS, command string) string {
 	if ns.Host() {
 		return command
 	}

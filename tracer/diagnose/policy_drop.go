@@ -53,13 +53,13 @@ func (c *Case) policyMend(leg *tracer.Leg, h *tracer.Hop) (mend []string) {
 	case by != nil && ownedByPolicy(by.Name): // what is changed by hand there is soon changed back
 		mend = append(mend, fmt.Sprintf("allow DNS in the network policy: egress from %s and ingress to %s, port 53, UDP and TCP", c.Client.Addr(), c.server().Addr()))
 	case !ok && h.Drop.Function == "nft_do_chain":
-		mend = append(mend, in(ns, "nft -a list ruleset, to find the rule"))
+		mend = append(mend, inNS(ns, "nft -a list ruleset, to find the rule"))
 	case !ok:
-		mend = append(mend, in(ns, "iptables-save -c and nft -a list ruleset, to find the rule"))
+		mend = append(mend, inNS(ns, "iptables-save -c and nft -a list ruleset, to find the rule"))
 	case strings.Contains(by.Rule, "port "+fmt.Sprint(c.Server.Port())) && r.remove(by.Rule) != "":
-		mend = append(mend, in(ns, r.remove(by.Rule)))
+		mend = append(mend, inNS(ns, r.remove(by.Rule)))
 	default:
-		mend = append(mend, in(ns, r.accept(leg, h, c.Transport)))
+		mend = append(mend, inNS(ns, r.accept(leg, h, c.Transport)))
 	}
 	return mend
 }
