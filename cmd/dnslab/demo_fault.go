@@ -53,7 +53,7 @@ func demoFault(ctx context.Context, e env, bin string, f *lab.Fault) (err error)
 	const name = "broken.example.test."
 	args := []string{"trace", "--name", strings.TrimPrefix(name, "broken."), "--timeout", lab.ToolTimeout().String()}
 	for _, ns := range l.Namespaces() {
-		args = append(args, "--netns", ns.Name) // not what is no node's: see Lab.addFabric
+		args = append(args, "--netns", ns.Name) // not what is no node's: see Lab.Namespaces
 	}
 	o, err := lab.ObserveTo(ctx, e.stdout, bin, args...)
 	if err != nil {

@@ -10,9 +10,6 @@ import (
 // remote is a lab whose service has one endpoint, behind the tunnel.
 var remote = Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeNF: true}
 
-// routeToB is node-a's route to the pods of node-b.
-const routeToB = "10.244.2.0/24 via 10.244.2.0 dev vxlan.calico onlink"
-
 // routingFaults are those of routes, neighbours and devices.
 func routingFaults() []Fault {
 	return slices.Concat(routeFaults)
@@ -44,6 +41,13 @@ var routeFaults = []Fault{
 		Break: inNodeA("ip -6 route add unreachable fd00:10:244:2::53"),
 		Ask:   askService6,
 		Mend:  inNodeA("ip -6 route del unreachable fd00:10:244:2::53"),
+	},
+	{
+		ID:    "no-route-to-endpoint/default",
+		Title: "node-a has no route to the pods of node-b: the default route takes their packets out of the tunnel.",
+		Lab:   remote,
+		Break: inTurn(addFabric, inNodeA("ip route del 10.244.2.0/24", "ip route replace default via 198.51.100.254")),
+		Mend:  inNodeA("ip route add 10.244.2.0/24 via 10.244.2.0 dev vxlan.calico onlink"),
 	},
 }
 
@@ -85,6 +89,18 @@ func within(name string, commands []string) deed {
 				err = fmt.Errorf("no such command: %q", command)
 			}
 			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// inTurn does one thing after the other.
+func inTurn(deeds ...deed) deed {
+	return func(ctx context.Context, l *Lab) error {
+		for _, do := range deeds {
+			if err := do(ctx, l); err != nil {
 				return err
 			}
 		}
