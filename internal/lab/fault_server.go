@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"net/netip"
+	"syscall"
 )
 
 // serverFaults are those of DNS servers, and of who asks them.
@@ -31,6 +32,26 @@ func serverFaults() []Fault {
 			Ask:  AskServiceTCP,
 			Mend: startDNSB,
 		},
+		silent("server-silent", AskService),
+		silent("server-silent/tcp", AskServiceTCP),
+	}
+}
+
+// silent is a server that stands still.
+func silent(id string, ask func(context.Context, *Lab, string) error) Fault {
+	var server *Daemon
+	return Fault{
+		ID:    id,
+		Title: "The DNS server stands still: it reads no query.",
+		Lab:   serviceOnB, NoDNS: true,
+		Break: func(ctx context.Context, l *Lab) (err error) {
+			if server, err = StartDnsmasq(ctx, l.DNSB, DaemonOptions{}); err != nil {
+				return err
+			}
+			return syscall.Kill(server.PID(), syscall.SIGSTOP)
+		},
+		Ask:  ask,
+		Mend: func(context.Context, *Lab) error { return syscall.Kill(server.PID(), syscall.SIGCONT) },
 	}
 }
 

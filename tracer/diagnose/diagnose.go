@@ -27,7 +27,9 @@ var rules = []rule{
 
 // lastRules are asked if no other found a cause, one after the other until one
 // does.
-var lastRules = []rule{}
+var lastRules = []rule{
+	{"server-silent", serverSilent},
+}
 
 // Unexplained is the ID of what is said of a failed lookup that no finding
 // explains: what was seen of it last.

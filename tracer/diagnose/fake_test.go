@@ -92,9 +92,10 @@ const (
 )
 
 var (
-	client  = netip.MustParseAddrPort("10.244.1.10:41522")
-	service = netip.MustParseAddrPort("10.96.0.10:53")
-	backend = netip.MustParseAddrPort("10.244.2.53:53")
+	client   = netip.MustParseAddrPort("10.244.1.10:41522")
+	service  = netip.MustParseAddrPort("10.96.0.10:53")
+	backend  = netip.MustParseAddrPort("10.244.2.53:53")
+	upstream = netip.MustParseAddrPort("192.0.2.53:53")
 )
 
 // fakeLookup is a lookup with one query on its way, hop by hop.
@@ -124,4 +125,16 @@ func checkDiagnosis(t *testing.T, node fakeNode, l *tracer.Lookup, want ...strin
 	if !slices.Equal(ids, want) {
 		t.Errorf("findings are %q, want %q", ids, want)
 	}
+}
+
+// fakeChild is a lookup that the server of another one makes for it.
+func fakeChild(parent *tracer.Lookup, outcome tracer.Outcome, hops ...tracer.Hop) *tracer.Lookup {
+	child := fakeLookup(outcome, hops...)
+	child.Client, child.Server, child.Backend = netip.AddrPortFrom(backend.Addr(), 40000), upstream, netip.AddrPort{}
+	child.Start = parent.Start + 1
+	child.Story = &tracer.Story{First: parent.Ref(), Lookups: 2}
+	parent.Story = child.Story
+	parent.Links = append(parent.Links, tracer.Link{Kind: tracer.LinkChild, Ref: child.Ref()})
+	child.Links = append(child.Links, tracer.Link{Kind: tracer.LinkParent, Ref: parent.Ref()})
+	return child
 }

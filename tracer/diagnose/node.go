@@ -143,7 +143,7 @@ type Service struct {
 type Socket struct {
 	Transport tracer.Transport
 	Addr      netip.AddrPort // the address may be unspecified: any
-	Queue     int            // bytes that wait to be read
+	Queue     int            // bytes that wait to be read; of TCP connections that wait to be accepted
 	Buffer    int            // bytes that may; 0 unknown
 	Drops     uint64         // of datagrams, since it was opened
 	PID       int            // 0 unknown

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dnspath/dnspath/tracer"
@@ -51,6 +52,25 @@ func portUnreachable(q *tracer.Quote) bool {
 	return q.Type == 3 && q.Code == 3
 }
 
+// delivered returns the last leg of a query that came to its server's socket, and
+// that hop, or the one at which it was read; nil if none did.
+func (c *Case) delivered() (leg *tracer.Leg, at *tracer.Hop) {
+	for l, h := range c.Hops() {
+		if isMessage(l) && !l.Response && h.Layer == "socket" && h.Drop == nil && h.Tunnel == nil {
+			leg, at = l, h
+		}
+	}
+	return leg, at
+}
+
+// replied reports whether anything of a reply was seen.
+func (c *Case) replied() bool {
+	return slices.ContainsFunc(c.Legs, func(l tracer.Leg) bool { return isMessage(&l) && l.Response })
+}
+
+// isMessage reports whether a leg is that of a DNS message, or of a part of one.
+func isMessage(l *tracer.Leg) bool { return l.Error == nil && (l.Segment == "" || l.Segment == "data") }
+
 // sockets returns the sockets of a namespace that are bound to a port, and which
 // of them takes packets to a hop's destination; nil if none does. It reports
 // false if they could not be read.
@@ -78,11 +98,23 @@ func (s *Socket) listensOn(h *tracer.Hop) bool {
 
 // String says who has bound a socket, and to what.
 func (s *Socket) String() string {
-	who := "a process that is not known"
-	if s.PID != 0 {
-		who = fmt.Sprintf("%s[%d]", s.Process, s.PID)
+	return fmt.Sprintf("%s listens on %v (%s)", s.who(), s.Addr, strings.ToUpper(string(s.Transport)))
+}
+
+func (s *Socket) who() string {
+	if s.PID == 0 {
+		return "a process that is not known"
 	}
-	return fmt.Sprintf("%s listens on %v (%s)", who, s.Addr, strings.ToUpper(string(s.Transport)))
+	return fmt.Sprintf("%s[%d]", s.Process, s.PID)
+}
+
+// waits says how much waits in the queue of a socket that listens; over TCP the
+// kernel counts connections there (net/ipv4/tcp_diag.c).
+func (s *Socket) waits() string {
+	if s.Transport == tracer.TransportTCP {
+		return fmt.Sprintf("%d connections wait to be accepted", s.Queue)
+	}
+	return fmt.Sprintf("%d bytes wait in its socket", s.Queue)
 }
 
 // logs says how to see what a server has to say for itself.

@@ -1,0 +1,78 @@
+package diagnose
+
+import (
+	"fmt"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// serverSilent finds a query that came to its server's socket, and no reply left.
+// What the server asks upstream is the case of another rule, if that failed.
+func serverSilent(c *Case) *tracer.Finding {
+	if !c.Failed() || c.replied() || c.upstreamUnclear() {
+		return nil
+	}
+	leg, at := c.delivered()
+	if at == nil {
+		return nil
+	}
+	purged := unread(leg)
+	if c.Outcome != tracer.OutcomeLost && purged == nil {
+		return nil
+	}
+	ns := c.NetNS(at.NetNS)
+	f := &tracer.Finding{
+		Confidence: tracer.ConfidenceSeen,
+		Summary:    fmt.Sprintf("the DNS server at %v in %s got the query and sent no reply", at.Dst, ns.Name()),
+	}
+	_, takes, _ := c.sockets(at)
+	c.silence(f, leg, at, takes)
+	if purged != nil {
+		f.Summary = fmt.Sprintf("the DNS server at %v in %s ended before it had read the query", at.Dst, ns.Name())
+		f.Evidence = append(f.Evidence, fmt.Sprintf("its socket was closed with the query in it: %s", dropText(purged)))
+	}
+	f.Mend = []string{logs(ns, takes)}
+	return f
+}
+
+// silence tells how far the query came with the server, and what that did meanwhile.
+func (c *Case) silence(f *tracer.Finding, leg *tracer.Leg, at *tracer.Hop, takes *Socket) {
+	switch {
+	case at.Name == "read" && at.PID != 0:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s[%d] read the %s; no reply was seen", at.Comm, at.PID, legName(leg)))
+	case at.Name == "read":
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s was read from the server's socket; no reply was seen", legName(leg)))
+	default:
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s was queued to the server's socket; no reply was seen", legName(leg)))
+	}
+	switch {
+	case takes == nil:
+	case takes.Queue > 0 && at.Name != "read":
+		f.Confidence = tracer.ConfidenceConfirmed
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s does not take what comes: %s", takes.who(), takes.waits()))
+	default:
+		f.Evidence = append(f.Evidence, takes.String())
+	}
+	if n := c.answeredUpstream(); n > 0 {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("it had asked upstream, and got %d answers", n))
+	}
+}
+
+// purgedIn are the functions that empty the queue of a socket that is closed,
+// which have given a reason since 6.3 (net/ipv4/udp.c, net/ipv4/af_inet.c).
+var purgedIn = map[string]bool{"udp_destruct_common": true, "udp_destruct_sock": true, "inet_sock_destruct": true}
+
+// unread returns the drop of a query whose socket was closed before the query was
+// read (skb_queue_purge and its like), or nil.
+func unread(leg *tracer.Leg) *tracer.Hop {
+	for i := range leg.Hops {
+		h := &leg.Hops[i]
+		if h.Drop == nil {
+			continue
+		}
+		if why := reasonOf(h); why == "QUEUE_PURGE" || (why == "" || why == "NOT_SPECIFIED") && purgedIn[h.Drop.Function] {
+			return h
+		}
+	}
+	return nil
+}

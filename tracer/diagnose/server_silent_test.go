@@ -1,0 +1,77 @@
+package diagnose
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+func TestServerSilent(t *testing.T) {
+	listens := Socket{Transport: tracer.TransportUDP, Addr: netip.MustParseAddrPort("[::]:53"), PID: 7, Process: "coredns"}
+	stuck := listens
+	stuck.Queue = 768
+	node := func(sockets ...Socket) fakeNode { return fakeNode{nsServer: {name: "dns-b", sockets: sockets}} }
+	arrived := tracer.Hop{Name: "rx", Layer: "device", Dev: "eth0", NetNS: nsServer}
+	queued := tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer}
+	read := tracer.Hop{Name: "read", Layer: "socket", NetNS: nsServer, PID: 7, Comm: "coredns"}
+	drop := func(reason, function string) tracer.Hop {
+		return tracer.Hop{Name: "drop", Layer: "end", NetNS: nsServer, Drop: &tracer.Drop{Reason: reason, Function: function}}
+	}
+	full := tracer.Hop{Name: "socket-full", Layer: "socket", NetNS: nsServer, Drop: &tracer.Drop{Errno: 12}}
+	reply := tracer.Leg{Response: true, Hops: []tracer.Hop{{Name: "tx", Layer: "device", NetNS: nsServer}}}
+	handshake := tracer.Leg{Response: true, Segment: "SYN-ACK", Hops: reply.Hops}
+
+	tests := []struct {
+		name       string
+		node       fakeNode
+		outcome    tracer.Outcome
+		hops       []tracer.Hop
+		more       []tracer.Leg
+		want       string
+		confidence tracer.Confidence
+	}{
+		{"queued", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived, queued}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"read", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived, queued, read}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"it does not read", node(stuck), tracer.OutcomeLost, []tracer.Hop{arrived, queued}, nil, "server-silent", tracer.ConfidenceConfirmed},
+		{"it reads, others wait", node(stuck), tracer.OutcomeLost, []tracer.Hop{arrived, queued, read}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"sockets unknown", fakeNode{nsServer: {name: "dns-b", err: errors.New("gone")}}, tracer.OutcomeLost, []tracer.Hop{queued}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"over TCP", node(), tracer.OutcomeLost, []tracer.Hop{queued}, []tracer.Leg{handshake}, "server-silent", tracer.ConfidenceSeen},
+		{"ended before it had read", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("QUEUE_PURGE", "udp_destruct_common")}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"the same without reasons", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("", "udp_destruct_sock")}, nil, "server-silent", tracer.ConfidenceSeen},
+		{"a copy was dropped", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("NETFILTER_DROP", "nf_hook_slow")}, nil, Unexplained, ""},
+		{"not at its socket", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived}, nil, Unexplained, ""},
+		{"no room", node(listens), tracer.OutcomeDropped, []tracer.Hop{arrived, full}, nil, Unexplained, ""},
+		{"a reply left", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, Unexplained, ""},
+		{"answered", node(listens), tracer.OutcomeAnswered, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := fakeLookup(tt.outcome, tt.hops...)
+			l.Legs = append(l.Legs, tt.more...)
+			if tt.want == "" {
+				checkDiagnosis(t, tt.node, l)
+				return
+			}
+			checkDiagnosis(t, tt.node, l, tt.want)
+			if got := l.Findings[0].Confidence; tt.confidence != "" && got != tt.confidence {
+				t.Errorf("confidence %s, want %s", got, tt.confidence)
+			}
+		})
+	}
+}
+
+// A server is not blamed for what its upstream did not answer, and is if that did.
+func TestServerSilentForwards(t *testing.T) {
+	for outcome, want := range map[tracer.Outcome]string{
+		tracer.OutcomeAnswered: "server-silent", tracer.OutcomeLost: Unexplained, tracer.OutcomeIncomplete: Unexplained,
+	} {
+		parent := fakeLookup(tracer.OutcomeLost, tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer})
+		child := fakeChild(parent, outcome)
+		New(fakeNode{}).Diagnose(parent, child)
+		if got := parent.Findings[0].ID; got != want {
+			t.Errorf("upstream %s: %s, want %s", outcome, got, want)
+		}
+	}
+}
