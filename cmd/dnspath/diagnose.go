@@ -8,12 +8,19 @@ import (
 	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
-// newDiagnoser returns what says why lookups of this node failed. Only the
-// goroutine that writes uses it: it may take its time.
-func newDiagnoser(f *traceFlags, r *rules.Reader, t *tracer.Tracer) *diagnose.Diagnoser {
+// doctor says why lookups of this node failed. Only the goroutine that writes
+// calls Diagnose: it may take its time.
+type doctor struct {
+	*diagnose.Diagnoser
+	*nodestate.Watch
+}
+
+// newDoctor returns one that watches the node. The caller closes it.
+func newDoctor(f *traceFlags, r *rules.Reader, t *tracer.Tracer) doctor {
 	name := func(inode uint32) names.NetNS {
 		ns, _ := t.Names().NetNS(inode)
 		return ns
 	}
-	return diagnose.New(nodestate.NewReader(nodestate.Options{Names: name, All: t.Names().All, Rules: r, Ports: f.ports}))
+	reader := nodestate.NewReader(nodestate.Options{Names: name, All: t.Names().All, Rules: r, Ports: f.ports})
+	return doctor{diagnose.New(reader), nodestate.NewWatch(reader, f.keep())}
 }

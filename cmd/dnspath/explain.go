@@ -47,9 +47,13 @@ func (f *traceFlags) checkRules() error {
 	return usagef("--rules: %q is none of inferred, exact, off", f.rules)
 }
 
-// keepRules is how long after a lookup's time is up it may be shown. It may have
+// showWithin is how long after a lookup's time is up it may be shown. It may have
 // been held back for more than twice its time, until its story had ended.
-const keepRules = 2 * time.Second
+const showWithin = 2 * time.Second
+
+// keep is how long what was read of the node is kept, to explain what happened
+// then.
+func (f *traceFlags) keep() time.Duration { return 4*f.timeout + showWithin }
 
 // newRules returns what reads rules, or nil if they are not to be read.
 func newRules(f *traceFlags, t *tracer.Tracer) *rules.Reader {
@@ -60,7 +64,7 @@ func newRules(f *traceFlags, t *tracer.Tracer) *rules.Reader {
 		ns, _ := t.Names().NetNS(inode)
 		return ns.Path
 	}
-	return rules.NewReader(path, 4*f.timeout+keepRules)
+	return rules.NewReader(path, f.keep())
 }
 
 func newExplainer(e *env, r *rules.Reader, t *tracer.Tracer) explainer {

@@ -16,7 +16,6 @@ import (
 
 	"github.com/dnspath/dnspath/internal/render"
 	"github.com/dnspath/dnspath/tracer"
-	"github.com/dnspath/dnspath/tracer/diagnose"
 )
 
 // maxQueued bounds what waits for a slow reader of stdout. What comes beyond is
@@ -33,7 +32,7 @@ type output struct {
 	text   render.Text
 	filter *tracer.Filter
 	rules  explainer
-	doctor *diagnose.Diagnoser
+	doctor doctor
 	sum    *summary           // of the goroutine that writes
 	stop   context.CancelFunc // ends the trace
 
@@ -51,7 +50,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 	r := newRules(f, t)
 	return &output{
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
-		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, r, t), doctor: newDiagnoser(f, r, t),
+		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, r, t), doctor: newDoctor(f, r, t),
 		sum:      newSummary(e.now()),
 		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
 	}
@@ -109,6 +108,7 @@ func (o *output) lookup(l *tracer.Lookup) {
 // event takes an observation.
 func (o *output) event(e *tracer.Event) {
 	o.rules.Event(e)
+	o.doctor.Event(e)
 	if o.flags.events {
 		o.put(e)
 	}
@@ -180,6 +180,7 @@ func (o *output) finish() error {
 	close(o.queue)
 	err := <-o.done
 	o.rules.Close()
+	o.doctor.Close()
 	if errors.Is(err, unix.EPIPE) {
 		return err
 	}

@@ -51,7 +51,8 @@ type Options struct {
 
 // Reader reads the state of network namespaces. It is safe for concurrent use.
 type Reader struct {
-	opts Options
+	opts     Options
+	counters histories
 
 	mu     sync.Mutex
 	spaces map[uint32]*space
@@ -62,7 +63,7 @@ func NewReader(opts Options) *Reader {
 	if len(opts.Ports) == 0 {
 		opts.Ports = []uint16{53}
 	}
-	return &Reader{opts: opts, spaces: map[uint32]*space{}}
+	return &Reader{opts: opts, counters: histories{known: map[uint32]*history{}}, spaces: map[uint32]*space{}}
 }
 
 // NetNS returns a namespace, whether it is there or not.
@@ -106,12 +107,7 @@ type part struct {
 
 // good reports whether what was read, or is being read, need not be read again.
 func (p *part) good(now time.Time) bool {
-	select {
-	case <-p.done:
-		return now.Sub(p.since) < max(goodFor, goodPerSpent*p.spent)
-	default:
-		return true
-	}
+	return !p.ended() || now.Sub(p.since) < max(goodFor, goodPerSpent*p.spent)
 }
 
 func (s *space) Name() string { return s.NetNS.Name }
@@ -164,6 +160,25 @@ func once[T any](s *space, key any, read func() (T, error)) (value T, err error)
 	return p.value.(T), nil
 }
 
+// drop has a part read anew the next time, unless it is being read.
+func (s *space) drop(key any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.parts[key]; p != nil && p.ended() {
+		delete(s.parts, key)
+	}
+}
+
+// ended reports whether it has been read.
+func (p *part) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait waits for what is being read, and reports whether it is there in time.
 func (p *part) wait() bool {
 	limit := time.NewTimer(time.Until(p.since.Add(readLimit)))
@@ -171,13 +186,8 @@ func (p *part) wait() bool {
 	select {
 	case <-p.done:
 		return true
-	default: // both may be
-	}
-	select {
-	case <-p.done:
-		return true
 	case <-limit.C:
-		return false
+		return p.ended() // it may be both
 	}
 }
 
