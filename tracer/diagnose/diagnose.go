@@ -54,6 +54,7 @@ func (d *Diagnoser) Diagnose(lookups ...*tracer.Lookup) {
 	for _, l := range slices.Backward(lookups) {
 		c := &Case{Lookup: l, story: lookups, node: d.node, history: d.history}
 		l.Findings = c.diagnose()
+		c.count(l.Findings)
 	}
 	for _, l := range lookups {
 		d.history.add(l)
@@ -106,5 +107,6 @@ func (c *Case) unexplained() tracer.Finding {
 	if leg, h := c.last(); h != nil {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s was seen last at %s", legName(leg), c.At(h)))
 	}
+	f.Evidence = append(f.Evidence, c.rises()...)
 	return f
 }
