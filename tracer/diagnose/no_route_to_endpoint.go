@@ -98,10 +98,10 @@ func (c *Case) forbidden(ns NetNS, dst netip.Addr, errno unix.Errno, known bool)
 		f.Mend = c.addRoute(ns, dst)
 	case known:
 		f.Summary = fmt.Sprintf("a route of %s forbids %v (%s)", ns.Name(), dst, kind)
-		f.Mend = []string{in(ns, fmt.Sprintf("ip route del %s PREFIX, where \"ip route show match %v\" shows PREFIX", kind, dst))}
+		f.Mend = []string{inNS(ns, fmt.Sprintf("ip route del %s PREFIX, where \"ip route show match %v\" shows PREFIX", kind, dst))}
 	default:
 		f.Summary = fmt.Sprintf("%s has no route to %v, or one that forbids it (blackhole, unreachable or prohibit)", ns.Name(), dst)
-		f.Mend = []string{in(ns, fmt.Sprintf("ip route del KIND PREFIX, if \"ip route show match %v\" shows one that forbids it", dst))}
+		f.Mend = []string{inNS(ns, fmt.Sprintf("ip route del KIND PREFIX, if \"ip route show match %v\" shows one that forbids it", dst))}
 		f.Mend = append(f.Mend, c.addRoute(ns, dst)...)
 	}
 	return f
@@ -131,11 +131,11 @@ func (c *Case) addRoute(ns NetNS, dst netip.Addr) []string {
 	if l := c.tunnelBeside(ns, dst); l != nil {
 		return []string{
 			fmt.Sprintf("restart the CNI agent of %s, which should have made a route to %v by %s", ns.Name(), dst, l.Name),
-			in(ns, fmt.Sprintf("ip route add %v via NODE dev %s onlink, where NODE is the tunnel's address of the node that has it", dst, l.Name)),
+			inNS(ns, fmt.Sprintf("ip route add %v via NODE dev %s onlink, where NODE is the tunnel's address of the node that has it", dst, l.Name)),
 		}
 	}
 	return []string{
-		in(ns, fmt.Sprintf("ip route add %v via GATEWAY", dst)),
+		inNS(ns, fmt.Sprintf("ip route add %v via GATEWAY", dst)),
 		fmt.Sprintf("or restart the CNI agent of %s, if %v is a pod's", ns.Name(), dst),
 	}
 }
