@@ -35,7 +35,7 @@ type Counters struct {
 	Lookups uint64 // handed out
 	Evicted uint64 // lookups closed early, since too many were open, or too many of their events held
 	Cut     uint64 // events beyond the bounds of one lookup
-	Late    uint64 // events out of order by more than Reorder
+	Late    uint64 // events out of order by more than Reorder, but for steps
 
 	Stragglers uint64 // events of lookups that had been handed out already
 	Unasked    uint64 // TCP connections that were opened and carried no question
@@ -126,7 +126,7 @@ func (c *Correlator) Open() int { return c.waiting.n + c.lingering.n }
 // Add takes an event. Events may come out of order by as much as Reorder.
 func (c *Correlator) Add(e *Event) {
 	c.count.Events++
-	if e.Time < c.horizon {
+	if e.Time < c.horizon && !e.Step { // a step comes when its call returns, and finds its place: legState.whole
 		c.count.Late++
 	}
 	pending := c.pending.all()
