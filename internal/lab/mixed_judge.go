@@ -22,7 +22,6 @@ const mixedSlack = 50 * time.Millisecond
 // mixedRecord is what the judge reads of a lookup in an export. It is declared
 // here, by docs/export.md, so that the judge shares no code with what it judges.
 type mixedRecord struct {
-	Type       string         `json:"type"`
 	Time       time.Time      `json:"time"`
 	LatencyNS  int64          `json:"latency_ns"`
 	Name       string         `json:"name"`
@@ -126,12 +125,18 @@ func (x *MixedExport) Read(r io.Reader) error {
 }
 
 func (x *MixedExport) add(line []byte) error {
-	r := &mixedRecord{}
-	if err := json.Unmarshal(line, r); err != nil {
+	var kind struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(line, &kind); err != nil {
 		return err
 	}
-	switch r.Type {
+	switch kind.Type {
 	case "lookup":
+		r := &mixedRecord{}
+		if err := json.Unmarshal(line, r); err != nil {
+			return err
+		}
 		r.client = netip.AddrPortFrom(r.Client.Addr, r.Client.Port)
 		if x.CountSums {
 			r.countSums()

@@ -96,7 +96,7 @@ func TestJudgeMixed(t *testing.T) {
 	nameless := toldOf(unasked, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, unasked.Name, "", `"A"`, `""`, `"direction"`, `"segment":"SYN","direction"`)
 	oneLeg := `,{"direction":"reply","hops":[{"src":"10.96.0.10:53","dst":"10.244.1.10:10000"}]}`
 	oneReply := fmt.Sprintf(`{"direction":"reply","hops":[{"src":%q,"dst":%q}]}`, refused.Server, refused.Client)
-	const lossless = `"lost":{"ring_full":0}`
+	const lossless = `"lost":{"ring_full":0},"latency_ns":{"p50":1000}` // that of a lookup is a number
 	cases := []struct {
 		name    string
 		log     []*MixedLookup
