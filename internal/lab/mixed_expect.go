@@ -59,6 +59,8 @@ func (l *MixedLookup) outcomes() (outcomes []string, rcode string) {
 		return []string{"lost"}, ""
 	case planDropQuery, planDropReply:
 		return []string{"dropped"}, ""
+	case planReject: // which came when the client had given up, or was not let run
+		return []string{"rejected", "lost", "dropped"}, ""
 	}
 	return []string{"lost", "dropped"}, ""
 }

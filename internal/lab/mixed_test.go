@@ -93,6 +93,8 @@ func TestJudgeMixed(t *testing.T) {
 	unasked.ID = 0
 	doubtful := *unasked
 	doubtful.Doubtful = true
+	late := *unasked
+	late.Came = cameTimeout
 	nameless := toldOf(unasked, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, unasked.Name, "", `"A"`, `""`, `"direction"`, `"segment":"SYN","direction"`)
 	oneLeg := `,{"direction":"reply","hops":[{"src":"10.96.0.10:53","dst":"10.244.1.10:10000"}]}`
 	oneReply := fmt.Sprintf(`{"direction":"reply","hops":[{"src":%q,"dst":%q}]}`, refused.Server, refused.Client)
@@ -129,6 +131,7 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "not answered, and told as answered in time", log: []*MixedLookup{busy}, records: []string{toldOf(busy, `"timeout"`, `"NOERROR"`)}, want: MixedVerdict{Wrong: 1}},
 		{name: "an ICMP error on its way", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`, oneReply, oneReply+`,{"direction":"reply","icmp":{"type":3},"hops":[]}`)}},
 		{name: "refused", log: []*MixedLookup{refused}, records: []string{toldOf(refused, `"answered"`, `"rejected"`, `"rcode":"refused"`, `"x":1`)}},
+		{name: "a connection refused too late", log: []*MixedLookup{&late}, records: []string{nameless}},
 		{name: "a connection refused", log: []*MixedLookup{unasked}, records: []string{nameless}},
 		{name: "a connection that may not have been tried", log: []*MixedLookup{&doubtful}},
 		{name: "a connection missed", log: []*MixedLookup{unasked}, want: MixedVerdict{Missed: 1}},
