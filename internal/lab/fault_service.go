@@ -5,6 +5,34 @@ import "context"
 // serviceFaults are those of how a service's address is translated.
 var serviceFaults = []Fault{
 	{
+		ID:    "service-not-translated",
+		Title: "kube-proxy's rules for the service have gone from the client's node.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		With:  loseRules,
+		Mend:  endpoints(DNSB),
+	},
+	{
+		ID:    "service-not-translated/udp",
+		Title: "kube-proxy has rules for the service's TCP port, and none for UDP.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		Break: iptables(NodeA, "-t nat -D KUBE-SERVICES 1"),
+		Mend:  endpoints(DNSB),
+	},
+	{
+		ID:    "service-not-translated/notrack",
+		Title: "A rule keeps DNS out of conntrack, and so out of NAT.",
+		Lab:   Config{Service: ServiceNFTables, Endpoints: []string{DNSB}},
+		Break: iptables(NodeA, "-t raw -A PREROUTING -d 10.96.0.10 -p udp --dport 53 -j NOTRACK"),
+		Mend:  iptables(NodeA, "-t raw -D PREROUTING -d 10.96.0.10 -p udp --dport 53 -j NOTRACK"),
+	},
+	{
+		ID:    "service-not-translated/ipvs",
+		Title: "IPVS has no entry for the service, whose address is bound to kube-ipvs0.",
+		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSB}},
+		Break: func(_ context.Context, l *Lab) error { return l.NodeA.clearIPVS() },
+		Mend:  endpoints(DNSB),
+	},
+	{
 		ID:    "service-no-endpoints",
 		Title: "No DNS pod is ready: kube-proxy rejects what is for their service.",
 		Lab:   Config{Service: ServiceIPTables},
@@ -41,6 +69,18 @@ var serviceFaults = []Fault{
 		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSA}},
 		Mend:  callIPTables,
 	},
+}
+
+// loseRules has one lookup answered, then takes the service's rules away on the
+// client's node.
+func loseRules(ctx context.Context, l *Lab) error {
+	if err := l.SetEndpoints(ctx, DNSB); err != nil {
+		return err
+	}
+	if err := AskService(ctx, l, "before.example.test."); err != nil {
+		return err
+	}
+	return l.removeService(ctx, l.NodeA)
 }
 
 // callIPTables has the bridges of the client's node show their packets to netfilter.

@@ -55,8 +55,20 @@ func (l *Lab) installIPVS(node *NS) error {
 	return nil
 }
 
-// removeIPVS takes the service out of a node's IPVS. Its connections stay.
+// removeIPVS takes the service out of a node's IPVS, and its address with it.
 func (ns *NS) removeIPVS() error {
+	if err := ns.clearIPVS(); err != nil {
+		return err
+	}
+	dev, err := ns.device(IPVSDev)
+	if err != nil {
+		return err
+	}
+	return ns.link.LinkDel(dev)
+}
+
+// clearIPVS takes all services out of a node's IPVS. Their connections stay.
+func (ns *NS) clearIPVS() error {
 	handle, err := ipvs.New(ns.Path())
 	if err != nil {
 		return fmt.Errorf("open IPVS in %s: %w", ns.Name, err)
@@ -71,11 +83,7 @@ func (ns *NS) removeIPVS() error {
 			return fmt.Errorf("remove service from IPVS in %s: %w", ns.Name, err)
 		}
 	}
-	dev, err := ns.device(IPVSDev)
-	if err != nil {
-		return err
-	}
-	return ns.link.LinkDel(dev)
+	return nil
 }
 
 // addVirtual adds a virtual service with its real servers, which are reached by

@@ -16,6 +16,7 @@ type rule struct {
 // rules are asked about each lookup that ended badly. Their findings are shown
 // in this order.
 var rules = []rule{
+	{"service-not-translated", serviceNotTranslated},
 	{"service-no-endpoints", serviceNoEndpoints},
 	{"reply-not-untranslated", replyNotUntranslated},
 	{"policy-drop", policyDrop},

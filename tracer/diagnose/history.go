@@ -15,6 +15,7 @@ type past struct {
 	ref       tracer.Ref
 	end       uint64 // its last event, ns
 	transport tracer.Transport
+	server    netip.AddrPort // that the client asked
 	backend   netip.AddrPort // that it went to in the end; the server if that is the same
 	name      string
 	qtype     uint16
@@ -38,7 +39,7 @@ func newHistory() *history { return &history{} }
 
 func (h *history) add(l *tracer.Lookup) {
 	p := past{
-		ref: l.Ref(), end: l.End, transport: l.Transport, backend: l.Backend, name: l.Question.Name,
+		ref: l.Ref(), end: l.End, transport: l.Transport, server: l.Server, backend: l.Backend, name: l.Question.Name,
 		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
 	}
 	if !p.backend.IsValid() {

@@ -67,9 +67,12 @@ func (c *Case) elsewhere(leg *tracer.Leg, h *tracer.Hop) bool {
 }
 
 // isService reports whether the server that the client asked is a service, as far
-// as rules, IPVS, or the client's resolv.conf say so: pods of a cluster search
-// its domain for services.
+// as an earlier lookup, rules, IPVS, or the client's resolv.conf say so: pods of a
+// cluster search its domain for services.
 func (c *Case) isService(h *tracer.Hop) bool {
+	if c.servedBefore() != nil {
+		return true
+	}
 	ns := c.NetNS(h.NetNS)
 	for _, t := range []tracer.Transport{tracer.TransportUDP, tracer.TransportTCP} {
 		if s, err := ns.Service(t, c.Server); err == nil && s != nil {
