@@ -12,7 +12,7 @@ var remote = Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeN
 
 // routingFaults are those of routes, neighbours and devices.
 func routingFaults() []Fault {
-	return slices.Concat(routeFaults)
+	return slices.Concat(routeFaults, sourceFaults, forwardFaults)
 }
 
 // routeFaults are those of missing and wrong routes.
@@ -51,6 +51,64 @@ var routeFaults = []Fault{
 	},
 }
 
+// sourceFaults are those of packets whose source is refused.
+var sourceFaults = []Fault{
+	{
+		ID:    "rp-filter-drop",
+		Title: "node-b lost its route back into the tunnel, and its rp_filter is strict.",
+		Lab:   remote,
+		Break: inNodeB("ip route del 10.244.1.0/24", "sysctl net/ipv4/conf/vxlan.calico/rp_filter=1"),
+		Mend:  inNodeB("ip route add 10.244.1.10 via 10.244.1.0 dev vxlan.calico onlink"),
+	},
+	{
+		ID:    "rp-filter-drop/underlay",
+		Title: "The tunnel's packets come to node-b by a device that its route to node-a does not lead by, and rp_filter is strict.",
+		Lab:   remote,
+		Break: inTurn(warm, inNodeB("ip link add away type bridge", "ip link set away up", "ip route add 192.0.2.1 dev away", "sysctl net/ipv4/conf/eth0/rp_filter=1")),
+		Mend:  inNodeB("ip route del 192.0.2.1 dev away"),
+	},
+	{
+		ID:    "martian-source",
+		Title: "The client uses an address of its own node.",
+		Lab:   remote,
+		Break: inTurn(warm, inClient("ip addr add 192.0.2.1/32 dev eth0", "ip route replace default via 10.244.1.1 src 192.0.2.1")),
+		Mend:  inClient("ip addr del 192.0.2.1/32 dev eth0", "ip route replace default via 10.244.1.1"),
+	},
+	{
+		ID:    "martian-source/routed",
+		Title: "The client uses an address of its own node, whose bridge does not ask netfilter.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		Break: inTurn(warm, inClient("ip addr add 192.0.2.1/32 dev eth0", "ip route replace default via 10.244.1.1 src 192.0.2.1")),
+		Mend:  inClient("ip addr del 192.0.2.1/32 dev eth0", "ip route replace default via 10.244.1.1"),
+	},
+}
+
+// forwardFaults are those of packets that a node should pass on.
+var forwardFaults = []Fault{
+	{
+		ID:    "forwarding-off",
+		Title: "node-a does not forward packets.",
+		Lab:   remote,
+		Break: inNodeA("sysctl net.ipv4.ip_forward=0"),
+		Mend:  inNodeA("sysctl net.ipv4.ip_forward=1"),
+	},
+	{
+		ID:    "forwarding-off/ipv6",
+		Title: "node-b does not forward packets of IPv6.",
+		Lab:   remote,
+		Break: inNodeB("sysctl net.ipv6.conf.all.forwarding=0"),
+		Ask:   askService6,
+		Mend:  inNodeB("sysctl net.ipv6.conf.all.forwarding=1"),
+	},
+	{
+		ID:    "ttl-expired",
+		Title: "The nodes send packets for the server to each other.",
+		Lab:   remote,
+		Break: inTurn(inNodeA("ip route add 10.244.2.53 via 192.0.2.2 dev eth0"), inNodeB("ip route add 10.244.2.53 via 192.0.2.1 dev eth0")),
+		Mend:  inNodeB("ip route del 10.244.2.53"),
+	},
+}
+
 // forbidden is a route of a kind that ends packets.
 func forbidden(kind string) Fault {
 	return Fault{
@@ -69,8 +127,9 @@ func askService6(ctx context.Context, l *Lab, name string) error {
 // deed is something that is done to a lab.
 type deed = func(context.Context, *Lab) error
 
-func inNodeA(commands ...string) deed { return within(NodeA, commands) }
-func inNodeB(commands ...string) deed { return within(NodeB, commands) }
+func inClient(commands ...string) deed { return within(Client, commands) }
+func inNodeA(commands ...string) deed  { return within(NodeA, commands) }
+func inNodeB(commands ...string) deed  { return within(NodeB, commands) }
 
 // within runs commands in a namespace, of ip and sysctl: "ip link set eth0 down",
 // "sysctl net.ipv4.ip_forward=0".
@@ -95,6 +154,10 @@ func within(name string, commands []string) deed {
 		return nil
 	}
 }
+
+// warm has the nodes learn their neighbours: a node that refuses a source does not
+// answer its ARP either.
+func warm(ctx context.Context, l *Lab) error { return AskService(ctx, l, "warm.example.test.") }
 
 // inTurn does one thing after the other.
 func inTurn(deeds ...deed) deed {

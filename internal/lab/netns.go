@@ -135,9 +135,13 @@ func (ns *NS) Path() string { return ns.path }
 // /proc/PID/ns/net show it.
 func (ns *NS) Inode() uint64 { return ns.inode }
 
-// SetSysctl writes a value; key has the form "net.ipv4.ip_forward".
+// SetSysctl writes a value; key has the form "net.ipv4.ip_forward", or, as names
+// of devices may have dots, "net/ipv4/conf/vxlan.calico/rp_filter".
 func (ns *NS) SetSysctl(key, value string) error {
-	path := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
+	path := "/proc/sys/" + key
+	if !strings.Contains(key, "/") {
+		path = "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
+	}
 	err := ns.Do(func() error { return os.WriteFile(path, []byte(value), 0o644) })
 	if err != nil {
 		return fmt.Errorf("sysctl %s=%s in %s: %w", key, value, ns.Name, err)

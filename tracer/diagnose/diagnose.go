@@ -22,6 +22,10 @@ var rules = []rule{
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
 	{"no-route-to-endpoint", noRoute},
+	{"rp-filter-drop", rpFilterDrop},
+	{"martian-source", martianSource},
+	{"forwarding-off", forwardingOff},
+	{"ttl-expired", ttlExpired},
 	{"tunnel-checksum", tunnelChecksum},
 	{"no-listener", noListener},
 }

@@ -30,16 +30,30 @@ func (c *Case) icmpAbout(leg *tracer.Leg) (errors []tracer.Quote) {
 	return errors
 }
 
-// forwards reports whether the device that a packet came by forwards; known is
+// forwards reports whether what came by a hop's device is forwarded; known is
 // false if that can't be read.
 func (c *Case) forwards(h *tracer.Hop) (yes, known bool) {
-	ns, family := c.NetNS(h.NetNS), "ipv4"
-	if h.Dst.Addr().Is6() {
-		family = "ipv6"
-	}
-	name := "net/" + family + "/conf/" + h.Dev + "/forwarding"
+	ns, name := c.NetNS(h.NetNS), forwardingKey(h)
 	value, known := read(c, ns, "sysctl "+name, func() (string, error) { return ns.Sysctl(name) })
 	return value == "1", known
+}
+
+// outerAddrs returns the addresses of a hop's packet, of the outermost tunnel if it
+// is in one.
+func outerAddrs(h *tracer.Hop) (src, dst netip.Addr) {
+	src, dst = h.Src.Addr(), h.Dst.Addr()
+	for t := h.Tunnel; t != nil; t = t.In {
+		src, dst = t.Src.Addr(), t.Dst.Addr()
+	}
+	return src, dst
+}
+
+// inTunnel says that a packet was dropped in its tunnel: "'s vxlan packet".
+func inTunnel(h *tracer.Hop) string {
+	if h.Tunnel == nil {
+		return ""
+	}
+	return "'s " + h.Tunnel.Kind + " packet"
 }
 
 // routeOf asks for the route that a packet met where it was dropped, or sent.
