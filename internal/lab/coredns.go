@@ -62,7 +62,7 @@ func StartCoreDNS(ctx context.Context, ns *NS, opts DaemonOptions) (*Daemon, err
 // health: that would be lookups of nobody's.
 func corefile(opts DaemonOptions) string {
 	known := Zone
-	if opts.Upstream.IsValid() {
+	if opts.Upstream.IsValid() || opts.Alone {
 		known = readyName
 	}
 	var t ruleText

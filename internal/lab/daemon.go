@@ -23,6 +23,9 @@ type DaemonOptions struct {
 	// CoreDNS's ClusterZone. None means that it answers for Zone, all of whose
 	// names have Answer and Answer6.
 	Upstream netip.AddrPort
+	// Alone is CoreDNS that knows no names outside of ClusterZone, and has nobody
+	// to ask.
+	Alone bool
 	// UpstreamTCP asks upstream over TCP.
 	UpstreamTCP bool
 	// NoCache asks upstream each time. CoreDNS and dnsmasq obey; Unbound is a

@@ -30,6 +30,9 @@ type Fault struct {
 	// lab can't show that.
 	Mend func(context.Context, *Lab) error
 
+	// Cause is the finding of a lookup that this one led to, if that has another.
+	Cause string
+
 	// Needs is the least that must be seen for the finding to be named.
 	Needs Sight
 }

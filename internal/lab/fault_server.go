@@ -34,7 +34,51 @@ func serverFaults() []Fault {
 		},
 		silent("server-silent", AskService),
 		silent("server-silent/tcp", AskServiceTCP),
+		{
+			ID:    "server-refused",
+			Title: "CoreDNS does not know where to ask for names that are not the cluster's.",
+			Lab:   serviceOnB, NoDNS: true,
+			Break: func(ctx context.Context, l *Lab) error {
+				_, err := StartCoreDNS(ctx, l.DNSB, DaemonOptions{Alone: true})
+				return err
+			},
+		},
+		forwards("upstream-timeout", "server-silent", startStill),
+		forwards("upstream-timeout/refused", "no-listener", func(context.Context, *Lab) (*Daemon, error) { return nil, nil }),
 	}
+}
+
+// forwards is a server whose upstream fails.
+func forwards(id, cause string, upstream func(context.Context, *Lab) (*Daemon, error)) Fault {
+	var server *Daemon
+	return Fault{
+		ID:    id,
+		Title: "The DNS server is well, and its upstream does not answer.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSA}, BridgeNF: true}, NoDNS: true,
+		Cause: cause,
+		Break: func(ctx context.Context, l *Lab) (err error) {
+			if server, err = upstream(ctx, l); err != nil {
+				return err
+			}
+			_, err = StartCoreDNS(ctx, l.DNSA, DaemonOptions{Upstream: netip.AddrPortFrom(l.DNSB.Addr, dnsPort), NoCache: true})
+			return err
+		},
+		Mend: func(ctx context.Context, l *Lab) error {
+			if server != nil {
+				return syscall.Kill(server.PID(), syscall.SIGCONT)
+			}
+			return startDNSB(ctx, l)
+		},
+	}
+}
+
+// startStill starts a server in dns-b that stands still.
+func startStill(ctx context.Context, l *Lab) (*Daemon, error) {
+	server, err := StartDnsmasq(ctx, l.DNSB, DaemonOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return server, syscall.Kill(server.PID(), syscall.SIGSTOP)
 }
 
 // silent is a server that stands still.
@@ -45,10 +89,8 @@ func silent(id string, ask func(context.Context, *Lab, string) error) Fault {
 		Title: "The DNS server stands still: it reads no query.",
 		Lab:   serviceOnB, NoDNS: true,
 		Break: func(ctx context.Context, l *Lab) (err error) {
-			if server, err = StartDnsmasq(ctx, l.DNSB, DaemonOptions{}); err != nil {
-				return err
-			}
-			return syscall.Kill(server.PID(), syscall.SIGSTOP)
+			server, err = startStill(ctx, l)
+			return err
 		},
 		Ask:  ask,
 		Mend: func(context.Context, *Lab) error { return syscall.Kill(server.PID(), syscall.SIGCONT) },

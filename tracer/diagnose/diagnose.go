@@ -28,6 +28,8 @@ var rules = []rule{
 	{"ttl-expired", ttlExpired},
 	{"tunnel-checksum", tunnelChecksum},
 	{"no-listener", noListener},
+	{"server-refused", serverRefused},
+	{"upstream-timeout", upstreamTimeout},
 }
 
 // lastRules are asked if no other found a cause, one after the other until one

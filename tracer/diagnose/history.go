@@ -13,8 +13,10 @@ const maxPast = 4096
 // past is what is remembered of a lookup.
 type past struct {
 	ref       tracer.Ref
+	start     uint64 // its first event, ns
 	end       uint64 // its last event, ns
 	transport tracer.Transport
+	client    netip.AddrPort
 	server    netip.AddrPort // that the client asked
 	backend   netip.AddrPort // that it went to in the end; the server if that is the same
 	name      string
@@ -39,7 +41,8 @@ func newHistory() *history { return &history{} }
 
 func (h *history) add(l *tracer.Lookup) {
 	p := past{
-		ref: l.Ref(), end: l.End, transport: l.Transport, server: l.Server, backend: l.Backend, name: l.Question.Name,
+		ref: l.Ref(), start: l.Start, end: l.End, transport: l.Transport,
+		client: l.Client, server: l.Server, backend: l.Backend, name: l.Question.Name,
 		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
 	}
 	if !p.backend.IsValid() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dnspath/dnspath/tracer"
 )
@@ -56,7 +57,7 @@ func portUnreachable(q *tracer.Quote) bool {
 // that hop, or the one at which it was read; nil if none did.
 func (c *Case) delivered() (leg *tracer.Leg, at *tracer.Hop) {
 	for l, h := range c.Hops() {
-		if isMessage(l) && !l.Response && h.Layer == "socket" && h.Drop == nil && h.Tunnel == nil {
+		if isMessage(l) && !l.Response && (h.Name == "socket" || h.Name == "read") && h.Drop == nil {
 			leg, at = l, h
 		}
 	}
@@ -115,6 +116,15 @@ func (s *Socket) waits() string {
 		return fmt.Sprintf("%d connections wait to be accepted", s.Queue)
 	}
 	return fmt.Sprintf("%d bytes wait in its socket", s.Queue)
+}
+
+// took returns the time between two hops, in digits that people read.
+func took(from, to *tracer.Hop) time.Duration {
+	d := time.Duration(to.Time - min(from.Time, to.Time))
+	if d > time.Second {
+		return d.Round(10 * time.Millisecond)
+	}
+	return d.Round(10 * time.Microsecond)
 }
 
 // logs says how to see what a server has to say for itself.

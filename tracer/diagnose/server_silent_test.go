@@ -65,7 +65,7 @@ func TestServerSilent(t *testing.T) {
 // A server is not blamed for what its upstream did not answer, and is if that did.
 func TestServerSilentForwards(t *testing.T) {
 	for outcome, want := range map[tracer.Outcome]string{
-		tracer.OutcomeAnswered: "server-silent", tracer.OutcomeLost: Unexplained, tracer.OutcomeIncomplete: Unexplained,
+		tracer.OutcomeAnswered: "server-silent", tracer.OutcomeLost: "upstream-timeout", tracer.OutcomeIncomplete: Unexplained,
 	} {
 		parent := fakeLookup(tracer.OutcomeLost, tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer})
 		child := fakeChild(parent, outcome)

@@ -1,6 +1,106 @@
 package diagnose
 
-import "github.com/dnspath/dnspath/tracer"
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"github.com/dnspath/dnspath/tracer"
+)
+
+// upstreamTimeout finds a server that asked upstream and got no answer. The cause
+// is that of its own lookup, which the finding repeats.
+func upstreamTimeout(c *Case) *tracer.Finding {
+	if c.Reply != nil && !refuses(c.Reply) || c.Reply == nil && c.Outcome != tracer.OutcomeLost {
+		return nil
+	}
+	child := c.failedUpstream()
+	if child == nil {
+		return c.failedBefore()
+	}
+	server := c.NetNS(child.NetNS).Name()
+	f := &tracer.Finding{
+		Confidence: tracer.ConfidenceSeen,
+		Summary:    fmt.Sprintf("the DNS server at %v (%s) got no answer from its upstream %v", c.to(), server, child.Server),
+		Evidence:   []string{c.toldClient(), fmt.Sprintf("it had asked %v for %s: %s", child.Server, child.Question.Name, ending(child))},
+		Mend:       []string{fmt.Sprintf("in %s: dig @%s %s, and see why that fails", server, child.Server.Addr(), child.Question.Name)},
+	}
+	for _, cause := range child.Findings {
+		if cause.ID == Unexplained {
+			continue
+		}
+		f.Confidence, f.Mend = cause.Confidence, cause.Mend
+		f.Evidence = append(f.Evidence, fmt.Sprintf("which failed by %s: %s", cause.ID, cause.Summary))
+		break
+	}
+	return f
+}
+
+// remembersFailure is for how long servers that got no answer from upstream may
+// say so without asking again: resolvers remember failures (RFC 9520 section 3.2:
+// at least a second, at most five minutes), mostly for seconds.
+const remembersFailure = uint64(30e9)
+
+// failedBefore finds a server that refuses without asking, soon after it has got
+// no answer from upstream.
+func (c *Case) failedBefore() *tracer.Finding {
+	if c.Reply == nil || c.Reply.Rcode != dns.RcodeServerFailure || c.asksUpstream() {
+		return nil
+	}
+	for p := range c.history.all() {
+		if p.backend != c.to() || p.end > c.Start || c.Start-p.end > remembersFailure {
+			continue
+		}
+		for _, cause := range p.findings {
+			if cause.ID == "upstream-timeout" {
+				return &tracer.Finding{
+					Confidence: tracer.ConfidenceLikely, Summary: cause.Summary, Mend: cause.Mend,
+					Evidence: []string{c.toldClient(), "it asked nobody this time: servers remember failures for a while", "it had failed to get an answer for " + p.name + " before"},
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// toldClient says what the server told its client.
+func (c *Case) toldClient() string {
+	if c.Reply == nil {
+		return "it did not answer its client"
+	}
+	return "it answered " + dns.RcodeToString[c.Reply.Rcode]
+}
+
+// to is where the query went in the end.
+func (c *Case) to() netip.AddrPort {
+	if c.Backend.IsValid() {
+		return c.Backend
+	}
+	return c.Server
+}
+
+// ending says how a lookup ended.
+func ending(l *tracer.Lookup) string {
+	if l.Detail == "" {
+		return string(l.Outcome)
+	}
+	return string(l.Outcome) + ": " + l.Detail
+}
+
+// refuses reports whether a reply says that its server could not, or would not,
+// answer.
+func refuses(reply *tracer.Message) bool {
+	return reply.Rcode == dns.RcodeServerFailure || reply.Rcode == dns.RcodeRefused
+}
+
+// asksUpstream reports whether the server was seen to ask others for the answer.
+func (c *Case) asksUpstream() bool {
+	for range c.Linked(tracer.LinkChild) {
+		return true
+	}
+	return false
+}
 
 // answeredUpstream returns how many lookups that the server made for this one
 // were answered.
@@ -30,10 +130,4 @@ func (c *Case) failedUpstream() (failed *tracer.Lookup) {
 
 // upstreamUnclear reports whether a lookup that the server made for this one may
 // be why it failed.
-func (c *Case) upstreamUnclear() bool {
-	unclear := false
-	for range c.Linked(tracer.LinkChild) {
-		unclear = true
-	}
-	return unclear && c.answeredUpstream() == 0
-}
+func (c *Case) upstreamUnclear() bool { return c.asksUpstream() && c.answeredUpstream() == 0 }
