@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dnspath/dnspath/internal/lab"
 )
@@ -17,9 +18,11 @@ func TestCounters(t *testing.T) {
 	l := raiseBare(t, lab.Config{})
 	for _, flags := range [][]string{{"--passive"}, nil} {
 		o := observe(t, slices.Concat(labOnly(l), flags)...)
-		err := lab.AskServer(t.Context(), l.Client, netip.AddrPortFrom(l.DNSA.Addr, 53), "nobody.example.test.")
-		if err == nil {
-			t.Fatal("somebody answered")
+		for range 3 { // on a slow machine there may be no sample yet from before the first
+			if err := lab.AskServer(t.Context(), l.Client, netip.AddrPortFrom(l.DNSA.Addr, 53), "nobody.example.test."); err == nil {
+				t.Fatal("somebody answered")
+			}
+			time.Sleep(lab.Patience(500 * time.Millisecond))
 		}
 		x := endWrong(t, o)
 		var evidence []string
@@ -28,7 +31,7 @@ func TestCounters(t *testing.T) {
 				evidence = append(evidence, f.Evidence...)
 			}
 		}
-		if !slices.ContainsFunc(evidence, func(line string) bool { return strings.HasPrefix(line, "UdpNoPorts of dns-a rose by 1 in the ") }) {
+		if !slices.ContainsFunc(evidence, func(line string) bool { return strings.HasPrefix(line, "UdpNoPorts of dns-a rose by ") }) {
 			t.Errorf("evidence is %q, want that UdpNoPorts rose", evidence)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -30,10 +29,6 @@ func (s *space) readLinks() ([]diagnose.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	tool, err := ethtool.NewEthtool()
-	if err == nil {
-		defer tool.Close()
-	}
 	out := make([]diagnose.Link, 0, len(messages))
 	peers := s.peers()
 	for _, m := range messages {
@@ -51,13 +46,9 @@ func (s *space) readLinks() ([]diagnose.Link, error) {
 				link.Addrs = append(link.Addrs, prefix)
 			}
 		}
-		if tool != nil {
-			if features, err := tool.Features(link.Name); err == nil {
-				link.Features = features
-			}
-		}
 		out = append(out, link)
 	}
+	_ = addFeatures(out) // a kernel may lack them; they are nil then
 	return out, errors.Join(addQdiscs(out), addFDB(out))
 }
 

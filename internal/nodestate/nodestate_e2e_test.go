@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/safchain/ethtool"
 	"golang.org/x/sys/unix"
 
 	"github.com/dnspath/dnspath/internal/lab"
@@ -66,8 +67,32 @@ func TestLinks(t *testing.T) {
 	if tunnel.Tunnel == nil || tunnel.Tunnel.VNI != 4096 || tunnel.Tunnel.Port != 4789 || len(tunnel.Tunnel.FDB) != 1 {
 		t.Errorf("the tunnel is %+v of %+v", tunnel, tunnel.Tunnel)
 	}
-	if len(tunnel.Features) == 0 {
-		t.Error("the tunnel has no features")
+	for on := range 2 {
+		if err := s.NodeA.SetTXChecksum(lab.VXLANDev, on == 1); err != nil {
+			t.Fatal(err)
+		}
+		s.forget()
+		checkFeatures(t, s.NodeA, linkOfName(t, node, lab.VXLANDev))
+	}
+}
+
+// checkFeatures compares with what the ioctl says.
+func checkFeatures(t *testing.T, ns *lab.NS, l diagnose.Link) {
+	t.Helper()
+	err := ns.Do(func() error {
+		tool, err := ethtool.NewEthtool()
+		if err != nil {
+			return err
+		}
+		defer tool.Close()
+		want, err := tool.Features(l.Name)
+		if diff := cmp.Diff(want, l.Features); diff != "" {
+			t.Errorf("features of %s (-want +got):\n%s", l.Name, diff)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -183,11 +208,28 @@ func TestConntrack(t *testing.T) {
 			t.Errorf("the entry is %+v", e)
 		}
 	}
+	checkSelected(t, s.NodeA)
 	none := must(t, func() ([]diagnose.ConntrackEntry, error) {
 		return node.ConntrackEntries(netip.MustParseAddr("203.0.113.99"))
 	})
 	if len(none) != 0 {
 		t.Errorf("a stranger has entries %+v", none)
+	}
+}
+
+// checkSelected has the kernel select the client's entries.
+func checkSelected(t *testing.T, node *lab.NS) {
+	t.Helper()
+	err := node.Do(func() error {
+		for which, want := range map[uint16]int{ctIPSource: 1, ctIPDestination: 0} {
+			if got, err := readEntries(clientAddr, which); len(got) != want || err != nil {
+				t.Errorf("entries by attribute %d are %+v (%v), want %d", which, got, err, want)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
