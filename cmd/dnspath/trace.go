@@ -154,7 +154,7 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
-	defer runtime.KeepAlive(raiseHeap())
+	defer runtime.KeepAlive(steadyHeap())
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
