@@ -197,12 +197,18 @@ func writeMissed(e env, out *os.File) error {
 		if err := dec.Decode(&line); err != nil {
 			return err
 		}
-		var r render.Record
-		if err := json.Unmarshal(line, &r); err != nil {
+		var kind struct {
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(line, &kind); err != nil {
 			return err
 		}
-		switch r.Type {
+		switch kind.Type { // records of another share no more than that
 		case "lookup":
+			var r render.Record
+			if err := json.Unmarshal(line, &r); err != nil {
+				return err
+			}
 			names[r.Name]++
 			if r.Outcome == "answered" && r.Attempts == 1 && len(r.Legs) == 2 {
 				whole++
