@@ -16,7 +16,7 @@ type hopBuilder struct {
 
 func buildHops(leg *legState) []Hop {
 	events := leg.events
-	b := &hopBuilder{ofDst: ChangeDNAT, ofSrc: ChangeSNAT, hops: make([]Hop, 0, len(events))}
+	b := &hopBuilder{ofDst: ChangeDNAT, ofSrc: ChangeSNAT, hops: make([]Hop, 0, roomFor(events))}
 	switch {
 	case leg.quote == nil && leg.response:
 		b.ofDst, b.ofSrc = ChangeUnSNAT, ChangeUnDNAT
@@ -49,13 +49,31 @@ func buildHops(leg *legState) []Hop {
 		if inferred {
 			h.PID, h.Comm = 0, "" // who frees it is not who read it
 		}
-		b.add(e, h)
+		b.add(e, &h)
 	}
 	markBreaks(b.hops)
 	return b.hops
 }
 
-func (b *hopBuilder) add(e *Event, h Hop) {
+// roomFor says how many hops events will be, most often: the rest are other views
+// of a hop before them.
+func roomFor(events []*Event) int {
+	n := 0
+	for i, e := range events {
+		switch e.Probe {
+		case ProbeNetDevStartXmit, ProbeNFLeave:
+			continue
+		case ProbeNetifReceiveSkb:
+			if i > 0 && events[i-1].Probe == ProbeNetifRx {
+				continue
+			}
+		}
+		n++
+	}
+	return n
+}
+
+func (b *hopBuilder) add(e *Event, h *Hop) {
 	if b.merge(e, h) {
 		return
 	}
@@ -68,15 +86,15 @@ func (b *hopBuilder) add(e *Event, h Hop) {
 		h.Src, h.Dst = b.hops[n-1].Src, b.hops[n-1].Dst // not read anew: bpf/emit.h, queued()
 	} else if n > 0 {
 		h.Change = b.change(&b.hops[n-1], e)
-		b.hops[n-1].claim(&h)
+		b.hops[n-1].claim(h)
 	}
 	if h.Drop != nil && h.Drop.By == nil {
-		h.Drop.By = b.refused(&h)
+		h.Drop.By = b.refused(h)
 	}
 	if h.Layer == "device" && h.Name == "rx" {
 		b.entered = append(b.entered, e.NetNS)
 	}
-	b.hops = append(b.hops, h)
+	b.hops = append(b.hops, *h)
 }
 
 // claim moves the change that shows at next to h, if h is the function that
@@ -124,7 +142,7 @@ func (b *hopBuilder) refused(drop *Hop) *By {
 
 // merge adds e, which alone would be h, to the last hop if it is another view
 // of the same thing.
-func (b *hopBuilder) merge(e *Event, h Hop) bool {
+func (b *hopBuilder) merge(e *Event, h *Hop) bool {
 	if len(b.hops) == 0 {
 		return false
 	}
