@@ -30,8 +30,8 @@ const (
 
 // readSymbols reads kallsyms. Lines are "ffffffff81000000 T name [module]"; they
 // are sorted within the kernel and within each module only. What can't be read is
-// left out, and so are addresses that are hidden. What is to
-// be found on the way goes to f. After an error, what had been read is returned with it.
+// left out, and so are addresses that are hidden. What else is to be found goes to
+// f. After an error, what had been read is returned with it.
 func readSymbols(kallsyms io.Reader, f *finder) (*symbolTable, error) {
 	t := &symbolTable{at: make([]codeAt, 0, usualSymbols), names: make([]byte, 0, usualNames)}
 	r := bufio.NewReaderSize(kallsyms, 1<<16)
