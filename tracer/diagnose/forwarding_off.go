@@ -27,7 +27,7 @@ func forwardingOff(c *Case) *tracer.Finding {
 			Confidence: tracer.ConfidenceSeen,
 			Summary:    fmt.Sprintf("%s does not forward packets: forwarding is off on %s", ns.Name(), drop.Dev),
 			Evidence:   []string{fmt.Sprintf("%s dropped the %s to %v, which came by %s: %s", ns.Name(), legName(leg), drop.Dst.Addr(), drop.Dev, dropText(drop))},
-			Mend:       []string{in(ns, "sysctl -w "+forwardingOf(drop)+"=1")},
+			Mend:       []string{inNS(ns, "sysctl -w "+forwardingOf(drop)+"=1")},
 		}
 		switch {
 		case known && !on:

@@ -50,7 +50,7 @@ func martianSource(c *Case) *tracer.Finding {
 		f.Summary = fmt.Sprintf("%s refuses the %s: its source %v %s", ns.Name(), legName(leg), src, what)
 		if from := c.sender(leg); from != nil && drop.Tunnel == nil {
 			if l := c.ownAddr(from, src); l != nil {
-				f.Mend = append([]string{in(from, fmt.Sprintf("ip addr del %v dev %s", src, l.Name))}, f.Mend...)
+				f.Mend = append([]string{inNS(from, fmt.Sprintf("ip addr del %v dev %s", src, l.Name))}, f.Mend...)
 			}
 		}
 		return f

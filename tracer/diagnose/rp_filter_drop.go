@@ -68,7 +68,7 @@ func (c *Case) explainReversePath(f *tracer.Finding, drop *tracer.Hop, src netip
 			f.Mend = c.addRoute(ns, src)
 		}
 	}
-	loose := in(ns, fmt.Sprintf("sysctl -w net/ipv4/conf/%s/rp_filter=2, if answers may take another way", drop.Dev))
+	loose := inNS(ns, fmt.Sprintf("sysctl -w net/ipv4/conf/%s/rp_filter=2, if answers may take another way", drop.Dev))
 	f.Mend = append(f.Mend, loose)
 	all, allRead := c.rpFilter(ns, "all")
 	dev, devRead := c.rpFilter(ns, drop.Dev)

@@ -101,7 +101,7 @@ func (c *Case) explainLoop(f *tracer.Finding, leg *tracer.Leg, loop []turn) {
 			agree++
 			f.Evidence = append(f.Evidence, fmt.Sprintf("the route of %s to %v leads by %s", ns.Name(), dst, gatewayText(route)))
 		}
-		f.Mend = append(f.Mend, in(ns, fmt.Sprintf("ip route show match %v, and ip route del what leads back", dst)))
+		f.Mend = append(f.Mend, inNS(ns, fmt.Sprintf("ip route show match %v, and ip route del what leads back", dst)))
 	}
 	names = slices.Compact(names)
 	if len(names) > 1 {
