@@ -80,7 +80,7 @@ func (r *HealthyResult) tally(mixed *MixedResult) {
 	r.Verdict = JudgeMixed(mixed.Log, mixed.Export)
 	parts := map[string]int{}
 	for _, l := range mixed.Log {
-		if !l.Sent.IsZero() {
+		if !l.Sent.IsZero() && !l.Unasked { // of a connection that failed nothing has a name
 			r.Parts[l.Part].Made++
 			parts[l.Name] = l.Part
 		}
