@@ -71,7 +71,7 @@ func TestNoRoute(t *testing.T) {
 		{"no reasons, and a word to the sender", nil, []tracer.Hop{rx, icmp(0), old}, id, "has no route", tracer.ConfidenceSeen},
 		{"no reasons, and a router", has(unix.EINVAL), []tracer.Hop{rx, old}, id, "(blackhole)", tracer.ConfidenceConfirmed},
 		{"no reasons, and perhaps no router", nil, []tracer.Hop{rx, old}, Unexplained, "", tracer.ConfidenceSeen},
-		{"does not forward", has(unix.EHOSTUNREACH), []tracer.Hop{rx, dropped(nsNodeA, "cni0", "IP_INADDRERRORS", "ip_error")}, Unexplained, "", tracer.ConfidenceSeen},
+		{"does not forward", has(unix.EHOSTUNREACH), []tracer.Hop{rx, dropped(nsNodeA, "cni0", "IP_INADDRERRORS", "ip_error")}, "forwarding-off", "", tracer.ConfidenceSeen},
 		{"filtered", has(unix.EINVAL), []tracer.Hop{rx, dropped(nsNodeA, "cni0", "NETFILTER_DROP", "nf_hook_slow")}, Unexplained, "", tracer.ConfidenceSeen},
 	} {
 		t.Run(c.name, func(t *testing.T) {
