@@ -50,7 +50,7 @@ func TestMixed(t *testing.T) {
 		t.Errorf("%d of %d lookups were not made as planned", v.Unmade, v.Lookups)
 	}
 	if !v.Good() {
-		t.Errorf("of %d lookups %d were missed, %d split, %d merged, %d wrong, %d foreign, %d incomplete, and %d losses; want none",
-			v.Lookups, v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Losses.Total())
+		t.Errorf("of %d lookups %d were missed, %d split, %d merged, %d wrong, %d foreign, %d incomplete, %d blamed, and %d losses; want none",
+			v.Lookups, v.Missed, v.Split, v.Merged, v.Wrong, v.Foreign, v.Incomplete, v.Blamed, v.Losses.Total())
 	}
 }

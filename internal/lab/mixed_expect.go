@@ -79,3 +79,18 @@ func (l *MixedLookup) asPlanned() bool {
 	}
 	return l.Came == l.Plan
 }
+
+// causes are the findings that tell why a lookup ended as it was planned to.
+var causes = map[string][]string{
+	"SERVFAIL": {"server-refused"}, "REFUSED": {"server-refused"}, planSilent: {"server-silent"},
+	planDropQuery: {"policy-drop"}, planDropReply: {"policy-drop"}, planReject: {"no-listener", "policy-reject"},
+}
+
+// mayBe reports whether a finding may tell why the lookup ended so. Of one that
+// ended otherwise than planned nobody knows the cause, unless it was answered.
+func (l *MixedLookup) mayBe(finding string) bool {
+	if finding == "unexplained" || !l.asPlanned() && l.Came == cameTimeout {
+		return true
+	}
+	return slices.Contains(causes[l.Plan], finding)
+}

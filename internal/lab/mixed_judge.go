@@ -37,6 +37,7 @@ type mixedRecord struct {
 	Legs       []mixedLeg     `json:"legs"`
 	Incomplete bool           `json:"incomplete"`
 	Why        []string       `json:"incomplete_why"`
+	Findings   []mixedFinding `json:"findings"`
 	sums       *SumTally      // of all hops; nil: not counted
 	addrs      []string       // of all hops, each once
 	client     netip.AddrPort // in one piece
@@ -64,6 +65,10 @@ type mixedHop struct {
 	NetNS string   `json:"netns_name"`
 	Dev   string   `json:"dev"`
 	Sums  *hopSums `json:"checksum"`
+}
+
+type mixedFinding struct {
+	ID string `json:"id"`
 }
 
 // MixedLosses are dnspath's own losses, of its stats record.
@@ -178,6 +183,7 @@ type MixedVerdict struct {
 	Wrong      int // records with another outcome, rcode, server, ID, time or number of transmissions
 	Foreign    int // records of no lookup that was made
 	Incomplete int // records that say that events are missing
+	Blamed     int // records with a finding of what was not the cause
 	Losses     MixedLosses
 
 	Unmade    int // lookups that the generator did not make as planned
@@ -185,13 +191,14 @@ type MixedVerdict struct {
 
 	TCP, IPv6, Retried, Paired, SharedID, SharedName int // of Lookups
 	Outcomes                                         map[string]int
-	Faults                                           []string // each in a line, the first ten of a kind
+	Findings                                         map[string]int // of the records, by ID
+	Faults                                           []string       // each in a line, the first ten of a kind
 	kinds                                            map[string]int
 }
 
 // Good reports whether dnspath told of each lookup once, as it was.
 func (v *MixedVerdict) Good() bool {
-	return v.Missed+v.Split+v.Merged+v.Wrong+v.Foreign+v.Incomplete == 0 && v.Losses.Total() == 0
+	return v.Missed+v.Split+v.Merged+v.Wrong+v.Foreign+v.Incomplete+v.Blamed == 0 && v.Losses.Total() == 0
 }
 
 // fault counts one in counter, and says what it is.
@@ -213,7 +220,7 @@ type mixedKey struct {
 // JudgeMixed compares a log with an export.
 func JudgeMixed(log []*MixedLookup, x *MixedExport) *MixedVerdict {
 	j := &mixedJudge{
-		verdict: &MixedVerdict{Records: len(x.records), Losses: x.losses, Outcomes: map[string]int{}, kinds: map[string]int{}},
+		verdict: &MixedVerdict{Records: len(x.records), Losses: x.losses, Outcomes: map[string]int{}, Findings: map[string]int{}, kinds: map[string]int{}},
 		lookups: map[mixedKey]*MixedLookup{}, told: map[*MixedLookup]*mixedRecord{}, sockets: map[string]*MixedLookup{},
 		others: x.Others,
 	}
@@ -279,6 +286,12 @@ func (j *mixedJudge) record(r *mixedRecord) {
 	}
 	j.told[l] = r
 	v.Outcomes[r.Outcome]++
+	for _, f := range r.Findings {
+		v.Findings[f.ID]++
+		if !l.mayBe(f.ID) {
+			v.fault(&v.Blamed, "blamed", "%s: %v\n      told as %v", f.ID, l, r)
+		}
+	}
 	if r.Incomplete {
 		v.fault(&v.Incomplete, "incomplete", "%v\n      told as %v", l, r)
 		return

@@ -16,17 +16,14 @@ func (v *MixedVerdict) Write(w io.Writer) error {
 	fmt.Fprintf(&b, "lookups                   %d: %s by TCP, %s IPv6, %s retried, %s A/AAAA on one socket\n",
 		v.Lookups, part(v.TCP), part(v.IPv6), part(v.Retried), part(v.Paired))
 	fmt.Fprintf(&b, "in flight together        %s share their ID with another client's, %s their name\n", part(v.SharedID), part(v.SharedName))
-	var outcomes []string
-	for _, o := range slices.Sorted(maps.Keys(v.Outcomes)) {
-		outcomes = append(outcomes, fmt.Sprintf("%d %s", v.Outcomes[o], o))
-	}
-	fmt.Fprintf(&b, "reported                  %d: %s\n", v.Records, strings.Join(outcomes, ", "))
+	fmt.Fprintf(&b, "reported                  %d: %s\n", v.Records, tally(v.Outcomes))
+	fmt.Fprintf(&b, "findings                  %s\n", tally(v.Findings))
 	for _, row := range []struct {
 		what string
 		n    int
 	}{
 		{"missed", v.Missed}, {"split", v.Split}, {"merged", v.Merged}, {"wrong", v.Wrong},
-		{"foreign", v.Foreign}, {"incomplete", v.Incomplete},
+		{"foreign", v.Foreign}, {"incomplete", v.Incomplete}, {"blamed", v.Blamed},
 	} {
 		fmt.Fprintf(&b, "%-25s %d (want 0)\n", row.what, row.n)
 	}
@@ -39,6 +36,15 @@ func (v *MixedVerdict) Write(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// tally lists counts by name.
+func tally(m map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%d %s", m[name], name))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // String tells a lookup in one line.

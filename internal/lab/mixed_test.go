@@ -134,6 +134,9 @@ func TestJudgeMixed(t *testing.T) {
 		{name: "a connection refused too late", log: []*MixedLookup{&late}, records: []string{nameless}},
 		{name: "a connection refused", log: []*MixedLookup{unasked}, records: []string{nameless}},
 		{name: "a connection that may not have been tried", log: []*MixedLookup{&doubtful}},
+		{name: "a cause of what was answered", log: []*MixedLookup{a}, records: []string{toldOf(a, `"incomplete"`, `"findings":[{"id":"policy-drop"}],"incomplete"`)}, want: MixedVerdict{Blamed: 1}},
+		{name: "the cause", log: []*MixedLookup{dropped}, records: []string{toldOf(dropped, `"answered"`, `"dropped"`, `"rcode":"timeout"`, `"findings":[{"id":"policy-drop"}]`)}},
+		{name: "another cause", log: []*MixedLookup{dropped}, records: []string{toldOf(dropped, `"answered"`, `"dropped"`, `"rcode":"timeout"`, `"findings":[{"id":"server-silent"}]`)}, want: MixedVerdict{Blamed: 1}},
 		{name: "a connection missed", log: []*MixedLookup{unasked}, want: MixedVerdict{Missed: 1}},
 	}
 	for _, c := range cases {
@@ -142,7 +145,7 @@ func TestJudgeMixed(t *testing.T) {
 				c.stats = lossless
 			}
 			v := JudgeMixed(c.log, told(t, c.stats, c.records...))
-			got := MixedVerdict{Missed: v.Missed, Split: v.Split, Merged: v.Merged, Wrong: v.Wrong, Foreign: v.Foreign, Incomplete: v.Incomplete}
+			got := MixedVerdict{Missed: v.Missed, Split: v.Split, Merged: v.Merged, Wrong: v.Wrong, Foreign: v.Foreign, Incomplete: v.Incomplete, Blamed: v.Blamed}
 			if v.Losses.Total() > 0 {
 				got.Losses = v.Losses
 			}
