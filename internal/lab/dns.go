@@ -35,6 +35,8 @@ type DNSOptions struct {
 	Addrs []netip.AddrPort
 	// Workers is the number of UDP sockets for each address; 0 means 1.
 	Workers int
+	// Delay is how long each answer takes.
+	Delay time.Duration
 }
 
 // DNSServer is a DNS server that runs in this process, in a namespace.
@@ -43,6 +45,7 @@ type DNSServer struct {
 	servers   []*dns.Server // of UDP
 	listeners []net.Listener
 	running   sync.WaitGroup
+	delay     time.Duration
 	closing   chan struct{}
 	close     sync.Once
 	err       error // of the first Close
@@ -81,7 +84,7 @@ func StartDNS(ns *NS, opts DNSOptions) (*DNSServer, error) {
 			opts.Addrs = append(opts.Addrs, netip.AddrPortFrom(a, dnsPort))
 		}
 	}
-	s := &DNSServer{closing: make(chan struct{}), once: map[transmission]bool{}}
+	s := &DNSServer{delay: opts.Delay, closing: make(chan struct{}), once: map[transmission]bool{}}
 	for _, addr := range opts.Addrs {
 		if err := s.serve(ns, addr, max(opts.Workers, 1)); err != nil {
 			return nil, errors.Join(fmt.Errorf("start dns server on %s: %w", addr, err), s.Close())
@@ -222,8 +225,12 @@ func (s *DNSServer) answer(reply, query *dns.Msg) bool {
 		reply.Rcode = dns.RcodeRefused
 		return true
 	}
+	delay := s.delay
 	if ms, ok := suffixNumber(label, "slow"); ok {
-		timer := time.NewTimer(time.Duration(ms) * time.Millisecond)
+		delay = time.Duration(ms) * time.Millisecond
+	}
+	if delay > 0 {
+		timer := time.NewTimer(delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

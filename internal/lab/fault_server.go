@@ -2,8 +2,10 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // serverFaults are those of DNS servers, and of who asks them.
@@ -43,9 +45,48 @@ func serverFaults() []Fault {
 				return err
 			},
 		},
+		slow(),
+		{
+			ID:    "client-gone",
+			Title: "The client closes its socket before the answer comes.",
+			Lab:   serviceOnB, NoDNS: true,
+			Break: func(_ context.Context, l *Lab) error {
+				_, err := StartDNS(l.DNSB, DNSOptions{Delay: 100 * time.Millisecond})
+				return err
+			},
+			Ask: func(ctx context.Context, l *Lab, name string) error {
+				return errors.Join(askFor(ctx, l, name, 20*time.Millisecond), AskService(ctx, l, "later."+Zone))
+			},
+		},
 		forwards("upstream-timeout", "server-silent", startStill),
 		forwards("upstream-timeout/refused", "no-listener", func(context.Context, *Lab) (*Daemon, error) { return nil, nil }),
 	}
+}
+
+// slow is a server that answers when its client has given up.
+func slow() Fault {
+	var server *DNSServer
+	patience := Patience(280 * time.Millisecond)
+	return Fault{
+		ID:    "server-slow",
+		Title: "The DNS server answers when its client has given up.",
+		Lab:   serviceOnB, NoDNS: true,
+		Break: func(_ context.Context, l *Lab) (err error) {
+			server, err = StartDNS(l.DNSB, DNSOptions{Delay: patience + Patience(50*time.Millisecond)})
+			return err
+		},
+		Ask: func(ctx context.Context, l *Lab, name string) error {
+			err := askFor(ctx, l, name, patience)
+			return errors.Join(err, AskService(ctx, l, "later."+Zone)) // its answer comes after that to the first
+		},
+		Mend: func(ctx context.Context, l *Lab) error { return errors.Join(server.Close(), startDNSB(ctx, l)) },
+	}
+}
+
+// askFor is AskService that waits for so long.
+func askFor(ctx context.Context, l *Lab, name string, timeout time.Duration) error {
+	_, err := l.Client.Lookup(ctx, LookupOptions{Server: Service(), Name: name, Timeout: timeout})
+	return err
 }
 
 // forwards is a server whose upstream fails.

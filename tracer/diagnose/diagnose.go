@@ -35,6 +35,8 @@ var rules = []rule{
 // lastRules are asked if no other found a cause, one after the other until one
 // does.
 var lastRules = []rule{
+	{"client-gone", clientGone},
+	{"server-slow", serverSlow},
 	{"server-silent", serverSilent},
 }
 
