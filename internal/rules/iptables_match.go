@@ -55,7 +55,7 @@ func (r *iptablesRule) parse(words []word, chains map[string]*iptablesChain) {
 		}
 	}
 	if r.does.verb == translate {
-		p.nat.deed = r.does.nat.deed
+		p.nat.deed, p.nat.here = r.does.nat.deed, r.does.nat.here
 		r.does.nat = &p.nat
 	}
 }
@@ -75,7 +75,7 @@ func actionOf(name string, chains map[string]*iptablesChain) action {
 	case "RETURN":
 		return action{verb: comeBack}
 	case "DNAT", "REDIRECT":
-		return action{verb: translate, nat: &target{deed: DNAT}}
+		return action{verb: translate, nat: &target{deed: DNAT, here: name == "REDIRECT"}}
 	case "SNAT", "MASQUERADE":
 		return action{verb: translate, nat: &target{deed: SNAT}}
 	}

@@ -11,6 +11,7 @@ type target struct {
 	deed    Deed
 	ranges  []natRange // one of these; none: any address
 	unknown bool       // it is, or the rule's address is chosen at run time
+	here    bool       // of DNAT: to an address of the namespace
 }
 
 // natRange is a range of addresses and of ports. What is not valid, or 0, is

@@ -169,7 +169,9 @@ func (v *nftEval) act(e expr.Any) (done bool) {
 	case *expr.Masq:
 		v.say(action{verb: translate, nat: &target{deed: SNAT}})
 	case *expr.Redir:
-		v.say(action{verb: translate, nat: v.target(DNAT, &expr.NAT{RegProtoMin: e.RegisterProtoMin, RegProtoMax: e.RegisterProtoMax})})
+		to := v.target(DNAT, &expr.NAT{RegProtoMin: e.RegisterProtoMin, RegProtoMax: e.RegisterProtoMax})
+		to.here = true
+		v.say(action{verb: translate, nat: to})
 	case *expr.NAT:
 		deed := SNAT
 		if e.Type == expr.NATTypeDestNAT {

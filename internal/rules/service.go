@@ -82,7 +82,11 @@ func (s *space) service(q *ServiceQuery) (*Service, error) {
 	for _, a := range aspects {
 		for _, hook := range a.hooks {
 			question := q.question(a.deed, hook)
-			rules, err := s.special(question)
+			bases, err := s.bases(question)
+			if err != nil {
+				return nil, err
+			}
+			rules, err := special(question, bases)
 			if err != nil {
 				return nil, err
 			}
@@ -125,11 +129,7 @@ var (
 // special returns the rules that do a deed to packets to the address. Those that
 // do it to packets to any other address too are not about this one: they are left
 // out, unless they send them on.
-func (s *space) special(q *Question) ([]candidate, error) {
-	bases, err := s.bases(q)
-	if err != nil {
-		return nil, err
-	}
+func special(q *Question, bases []base) ([]candidate, error) {
 	found, _, err := findCandidates(q, bases)
 	if err != nil || q.Deed == lead || len(found) == 0 {
 		return found, err
@@ -147,7 +147,7 @@ func (f *Service) addEndpoints(rules []candidate, q *Question) {
 	for _, c := range rules {
 		f.addBy(c)
 		t := c.does.nat
-		if t.unknown || len(t.ranges) == 0 {
+		if t.unknown || t.here || len(t.ranges) == 0 {
 			f.Known = false
 			continue
 		}
