@@ -69,8 +69,8 @@ type Correlator struct {
 	// What belonged to lookups that were handed out lately: events that come after
 	// their time don't start new ones.
 	closed   recent[uint64]
-	answered recent[flowKey]
-	wasOver  recent[flowKey] // TCP connections
+	answered recentFlows
+	wasOver  recentFlows // TCP connections
 }
 
 // flowKey finds the lookup of a packet: its addresses by their role, and the
@@ -112,6 +112,8 @@ func NewCorrelator(opts CorrelatorOptions, done func(*Lookup)) *Correlator {
 		packets:    map[uint64]*legState{},
 		flows:      map[flowKey]*lookupState{},
 		conns:      map[flowKey]*connState{},
+		answered:   newRecentFlows(),
+		wasOver:    newRecentFlows(),
 	}
 	c.stories = newStories(c.timeout+c.grace, c.maxEvents, done)
 	return c
@@ -218,7 +220,9 @@ func (c *Correlator) close(l *lookupState) {
 	}
 	for _, key := range l.keys {
 		c.unindex(key, l)
-		c.answered.add(key)
+		if key.kind != flowAny {
+			c.answered.add(key)
+		}
 	}
 	if l.conn != nil {
 		l.conn.drop(l)

@@ -1,6 +1,9 @@
 package tracer
 
-import "slices"
+import (
+	"hash/maphash"
+	"slices"
+)
 
 // dueList holds open lookups in the order in which their time is up. Each comes
 // in with the latest deadline so far, but for the few whose events were late.
@@ -96,3 +99,16 @@ func (r *recent[K]) add(k K) {
 // remove forgets k. It may still be forgotten a second time, if it is added
 // again before its old place is needed.
 func (r *recent[K]) remove(k K) { delete(r.set, k) }
+
+// recentFlows is recent for the keys of flows. Their hashes are kept, since they
+// are long: that two of 32,768 are the same happens once in 10^10 times.
+type recentFlows struct {
+	hashes recent[uint64]
+	seed   maphash.Seed
+}
+
+func newRecentFlows() recentFlows { return recentFlows{seed: maphash.MakeSeed()} }
+
+func (r *recentFlows) has(k flowKey) bool { return r.hashes.has(maphash.Comparable(r.seed, k)) }
+func (r *recentFlows) add(k flowKey)      { r.hashes.add(maphash.Comparable(r.seed, k)) }
+func (r *recentFlows) remove(k flowKey)   { r.hashes.remove(maphash.Comparable(r.seed, k)) }
