@@ -1,6 +1,11 @@
 package lab
 
-import "context"
+import (
+	"context"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
 
 // serviceFaults are those of how a service's address is translated.
 var serviceFaults = []Fault{
@@ -51,6 +56,29 @@ var serviceFaults = []Fault{
 		Mend:  endpoints(DNSB),
 	},
 	{
+		ID:    "stale-endpoint",
+		Title: "The DNS pod was replaced by another. The client keeps its port, and so conntrack's entry, which leads to the old one.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeNF: true},
+		Break: replacePod,
+		Ask:   askFromOnePort,
+		Mend:  forgetConnections,
+	},
+	{
+		ID:    "stale-endpoint/ipvs",
+		Title: "The same with IPVS, told not to give up its connections.",
+		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSB}, BridgeNF: true},
+		Break: func(ctx context.Context, l *Lab) error {
+			if err := replacePod(ctx, l); err != nil {
+				return err
+			}
+			return l.NodeA.SetSysctl("net.ipv4.vs.expire_nodest_conn", "0")
+		},
+		Ask: askFromOnePort,
+		Mend: func(_ context.Context, l *Lab) error {
+			return l.NodeA.SetSysctl("net.ipv4.vs.expire_nodest_conn", "1")
+		},
+	},
+	{
 		ID:    "reply-not-untranslated",
 		Title: "The DNS pod is on the client's own node, whose bridge does not show its packets to netfilter.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSA}},
@@ -81,6 +109,36 @@ func loseRules(ctx context.Context, l *Lab) error {
 		return err
 	}
 	return l.removeService(ctx, l.NodeA)
+}
+
+// replacePod has the client ask the DNS pod on the other node, which then goes:
+// the service is left with that on its own.
+func replacePod(ctx context.Context, l *Lab) error {
+	if err := askFromOnePort(ctx, l, "before.example.test."); err != nil {
+		return err
+	}
+	if err := l.DNSB.IP(ctx, "link", "set", "eth0", "down"); err != nil {
+		return err
+	}
+	return l.SetEndpoints(ctx, DNSA)
+}
+
+// askFromOnePort is AskService, always from the same port.
+func askFromOnePort(ctx context.Context, l *Lab, name string) error {
+	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: name, LocalPort: 44444})
+}
+
+// forgetConnections has conntrack on the client's node forget what the client
+// asked the service.
+func forgetConnections(_ context.Context, l *Lab) error {
+	filter := &netlink.ConntrackFilter{}
+	if err := filter.AddIP(netlink.ConntrackOrigDstIP, Service().Addr().AsSlice()); err != nil {
+		return err
+	}
+	return l.NodeA.Do(func() error {
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter)
+		return err
+	})
 }
 
 // callIPTables has the bridges of the client's node show their packets to netfilter.

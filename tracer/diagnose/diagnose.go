@@ -18,6 +18,7 @@ type rule struct {
 var rules = []rule{
 	{"service-not-translated", serviceNotTranslated},
 	{"service-no-endpoints", serviceNoEndpoints},
+	{"stale-endpoint", staleEndpoint},
 	{"reply-not-untranslated", replyNotUntranslated},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
@@ -80,6 +81,7 @@ func (c *Case) diagnose() (found []tracer.Finding) {
 			found = append(found, *f)
 		}
 	}
+	found = withoutConsequences(found)
 	for _, r := range lastRules {
 		if len(found) > 0 {
 			return found
@@ -92,6 +94,21 @@ func (c *Case) diagnose() (found []tracer.Finding) {
 		found = append(found, c.unexplained())
 	}
 	return found
+}
+
+// consequences are what may become of a packet that was sent to the wrong place:
+// no wonder that it does not get there. Their finding is of no use to anybody.
+var consequences = []string{
+	"no-route-to-endpoint", "tunnel-peer-unknown", "neighbour-failed", "device-down", "wrong-mac", "ttl-expired", "no-listener",
+}
+
+// withoutConsequences leaves out what another finding explains.
+func withoutConsequences(found []tracer.Finding) []tracer.Finding {
+	misled := func(f tracer.Finding) bool { return f.ID == "service-not-translated" || f.ID == "stale-endpoint" }
+	if !slices.ContainsFunc(found, misled) {
+		return found
+	}
+	return slices.DeleteFunc(found, func(f tracer.Finding) bool { return slices.Contains(consequences, f.ID) })
 }
 
 // ask asks one rule. What could not be read while it looked is told as evidence.

@@ -102,7 +102,7 @@ func TestNoRouteToWrongAddress(t *testing.T) {
 	const id = "no-route-to-endpoint"
 	checkDiagnosis(t, of(&Service{Known: true, Endpoints: []netip.AddrPort{backend}}), fakeLookup(tracer.OutcomeDropped, dnat, drop), id)
 	checkDiagnosis(t, of(&Service{Endpoints: []netip.AddrPort{other}}), fakeLookup(tracer.OutcomeDropped, dnat, drop), id)
-	checkDiagnosis(t, of(&Service{Known: true, Endpoints: []netip.AddrPort{other}}), fakeLookup(tracer.OutcomeDropped, dnat, drop), Unexplained)
+	checkDiagnosis(t, of(&Service{Known: true, Endpoints: []netip.AddrPort{other}}), fakeLookup(tracer.OutcomeDropped, dnat, drop), "stale-endpoint")
 
 	untranslated := toService(drop)
 	checkDiagnosis(t, of(&Service{}), fakeLookup(tracer.OutcomeDropped, untranslated), Unexplained)
