@@ -12,7 +12,7 @@ var remote = Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeN
 
 // routingFaults are those of routes, neighbours and devices.
 func routingFaults() []Fault {
-	return slices.Concat(routeFaults, sourceFaults, forwardFaults)
+	return slices.Concat(routeFaults, sourceFaults, tunnelFaults(), neighbourFaults, forwardFaults)
 }
 
 // routeFaults are those of missing and wrong routes.
@@ -131,8 +131,8 @@ func inClient(commands ...string) deed { return within(Client, commands) }
 func inNodeA(commands ...string) deed  { return within(NodeA, commands) }
 func inNodeB(commands ...string) deed  { return within(NodeB, commands) }
 
-// within runs commands in a namespace, of ip and sysctl: "ip link set eth0 down",
-// "sysctl net.ipv4.ip_forward=0".
+// within runs commands in a namespace, of ip, bridge, iptables and sysctl: "ip link
+// set eth0 down", "sysctl net.ipv4.ip_forward=0".
 func within(name string, commands []string) deed {
 	return func(ctx context.Context, l *Lab) error {
 		ns := l.NS(name)
@@ -141,6 +141,10 @@ func within(name string, commands []string) deed {
 			switch words := strings.Fields(command); words[0] {
 			case "ip":
 				err = ns.IP(ctx, words[1:]...)
+			case "bridge":
+				err = ns.feed(ctx, "", words[0], words[1:]...)
+			case "iptables":
+				err = ns.IPTables(ctx, words[1:]...)
 			case "sysctl":
 				key, value, _ := strings.Cut(words[1], "=")
 				err = ns.SetSysctl(key, value)

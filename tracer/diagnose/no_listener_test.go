@@ -47,7 +47,7 @@ func TestNoListener(t *testing.T) {
 		{"no reasons, and nothing refused", node(), tracer.OutcomeDropped, []tracer.Hop{arrived, drop("", "__udp4_lib_rcv")}, Unexplained, ""},
 		{"no reasons, and a rule refused", node(), tracer.OutcomeRejected, []tracer.Hop{arrived, prohibited, drop("", "__udp4_lib_rcv")}, Unexplained, ""},
 		{"a rule that says the same", node(), tracer.OutcomeRejected, []tracer.Hop{arrived, refused, drop("NETFILTER_DROP", "nft_do_chain")}, "policy-reject", ""},
-		{"the tunnel's packet", node(), tracer.OutcomeRejected, []tracer.Hop{tunnelled}, Unexplained, ""},
+		{"the tunnel's packet", node(), tracer.OutcomeRejected, []tracer.Hop{tunnelled}, "tunnel-mismatch", ""},
 		{"a service that IPVS lacks", node(), tracer.OutcomeRejected, []tracer.Hop{onNode}, Unexplained, ""},
 		{"a service, devices unknown", fakeNode{nsNodeA: {name: "node-a", err: errors.New("gone")}}, tracer.OutcomeRejected, []tracer.Hop{onNode}, Unexplained, ""},
 		{"the next attempt was answered", node(), tracer.OutcomeAnswered, byLateKernel, "", ""},
