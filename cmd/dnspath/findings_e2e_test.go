@@ -104,6 +104,8 @@ func checkFindings(t *testing.T, f *lab.Fault, x export, name string) {
 	if f.Cause != "" {
 		want = append(want, f.Cause)
 	}
+	slices.Sort(named)
+	slices.Sort(want)
 	if !slices.Equal(named, want) {
 		t.Errorf("findings are %q, want %q alone", named, want)
 		for _, r := range x.lookups {

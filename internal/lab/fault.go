@@ -30,6 +30,9 @@ type Fault struct {
 	// lab can't show that.
 	Mend func(context.Context, *Lab) error
 
+	// Answered says that Ask succeeds all the same.
+	Answered bool
+
 	// Cause is the finding of a lookup that this one led to, if that has another.
 	Cause string
 
@@ -106,8 +109,10 @@ func ToolTimeout() time.Duration { return Patience(400 * time.Millisecond) }
 
 // Fails asks in the way that fails, and returns an error if it does not.
 func (f *Fault) Fails(ctx context.Context, l *Lab, name string) error {
-	err := f.ask(ctx, l, name)
-	if err == nil {
+	switch err := f.ask(ctx, l, name); {
+	case f.Answered:
+		return err
+	case err == nil:
 		return errors.New("the lookup was answered")
 	}
 	return nil

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // serverFaults are those of DNS servers, and of who asks them.
@@ -45,6 +48,20 @@ func serverFaults() []Fault {
 				return err
 			},
 		},
+		searchStorm(),
+		{
+			ID:    "truncated-no-tcp",
+			Title: "The answer is too large for UDP, and a rule lets UDP pass alone.",
+			Lab:   serviceOnB,
+			Cause: "policy-drop",
+			Break: func(ctx context.Context, l *Lab) error {
+				return l.NodeA.IPTables(ctx, strings.Fields("-I FORWARD -p tcp --dport 53 -j DROP")...)
+			},
+			Ask: askBig,
+			Mend: func(ctx context.Context, l *Lab) error {
+				return l.NodeA.IPTables(ctx, strings.Fields("-D FORWARD -p tcp --dport 53 -j DROP")...)
+			},
+		},
 		slow(),
 		{
 			ID:    "client-gone",
@@ -60,6 +77,44 @@ func serverFaults() []Fault {
 		},
 		forwards("upstream-timeout", "server-silent", startStill),
 		forwards("upstream-timeout/refused", "no-listener", func(context.Context, *Lab) (*Daemon, error) { return nil, nil }),
+	}
+}
+
+// askBig asks for what is too large for UDP, and then over TCP, as resolvers do.
+func askBig(ctx context.Context, l *Lab, name string) error {
+	opts := LookupOptions{Server: Service(), Name: "big1500." + name, Type: dns.TypeTXT, Timeout: Patience(500 * time.Millisecond)}
+	res, err := l.Client.Lookup(ctx, opts)
+	if err != nil || !res.Response.Truncated {
+		return err
+	}
+	opts.TCP = true
+	_, err = l.Client.Lookup(ctx, opts)
+	return err
+}
+
+// searchStorm is a client with the search list of a pod.
+func searchStorm() Fault {
+	ndots := "ndots:5"
+	return Fault{
+		ID:    "search-storm",
+		Title: "The client asks for a name with each search domain first.",
+		Lab:   serviceOnB, NoDNS: true, Answered: true,
+		Break: func(ctx context.Context, l *Lab) error {
+			_, err := StartCoreDNS(ctx, l.DNSB, DaemonOptions{})
+			return err
+		},
+		Ask: func(ctx context.Context, l *Lab, name string) error {
+			search := []string{"default.svc." + ClusterZone, "svc." + ClusterZone, ClusterZone}
+			cmd, err := l.Client.CommandWith(ctx, ResolvConf{Server: Service().Addr(), Search: search, Options: ndots}, "getent", "ahosts", strings.TrimSuffix(name, "."))
+			if err != nil {
+				return err
+			}
+			return cmd.Run()
+		},
+		Mend: func(context.Context, *Lab) error {
+			ndots = "ndots:1"
+			return nil
+		},
 	}
 }
 

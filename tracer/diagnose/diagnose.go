@@ -38,6 +38,8 @@ var rules = []rule{
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
 	{"upstream-timeout", upstreamTimeout},
+	{"search-storm", searchStorm},
+	{"truncated-no-tcp", truncatedNoTCP},
 }
 
 // lastRules are asked if no other found a cause, one after the other until one
