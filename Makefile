@@ -127,6 +127,14 @@ bench-attach: ## Measure how long attaching takes on 6.12, in QEMU, beside bpftr
 	@$(MAKE) --no-print-directory build
 	go run ./scripts/vm/matrix -kernels 6.12 scripts/vm/bench-attach
 
+.PHONY: bench-verdict
+bench-verdict: ## Measure how soon a failed lookup is on the screen with its cause, at 1,000 failures a second (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	go test -tags e2e -count=1 -run '^TestVerdictTime$$' -v ./cmd/dnspath
+	go test -tags e2e -count=1 -run '^TestCost$$' -v ./internal/nodestate
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (10s)
 	scripts/fuzz $(FUZZTIME)
