@@ -52,10 +52,7 @@ func demoFault(ctx context.Context, e env, bin string, f *lab.Fault) (err error)
 	defer func() { err = errors.Join(err, l.Close()) }()
 	const name = "broken.example.test."
 	args := []string{"trace", "--name", strings.TrimPrefix(name, "broken."), "--timeout", lab.ToolTimeout().String()}
-	for _, ns := range l.Namespaces() {
-		args = append(args, "--netns", ns.Name) // not what is no node's: see Lab.Namespaces
-	}
-	o, err := lab.ObserveTo(ctx, e.stdout, bin, args...)
+	o, err := lab.ObserveTo(ctx, e.stdout, bin, append(args, f.Watched(l)...)...)
 	if err != nil {
 		return err
 	}

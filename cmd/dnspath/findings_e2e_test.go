@@ -58,7 +58,7 @@ func checkFault(t *testing.T, f *lab.Fault, l *lab.Lab) {
 	const name = "broken.example.test."
 	watching := map[string]*lab.Observer{} // both at once: it takes half the time
 	for way, flags := range sights(t, f) {
-		watching[way] = observe(t, slices.Concat(labOnly(l), flags, []string{"--timeout", lab.ToolTimeout().String()})...)
+		watching[way] = observe(t, slices.Concat(f.Watched(l), flags, []string{"--timeout", lab.ToolTimeout().String()})...)
 	}
 	if f.With != nil {
 		if err := f.With(t.Context(), l); err != nil {

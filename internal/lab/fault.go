@@ -30,6 +30,9 @@ type Fault struct {
 	// lab can't show that.
 	Mend func(context.Context, *Lab) error
 
+	// Watch are the namespaces that dnspath sees; nil: all of the lab.
+	Watch []string
+
 	// Answered says that Ask succeeds all the same.
 	Answered bool
 
@@ -60,6 +63,7 @@ func Faults() []Fault {
 		routingFaults(),
 		checksumFaults,
 		serverFaults(),
+		historyFaults,
 	)
 }
 
@@ -101,6 +105,17 @@ func (f *Fault) Raise(ctx context.Context) (l *Lab, err error) {
 		}
 	}
 	return l, nil
+}
+
+// Watched returns flags that have dnspath see the fault's namespaces alone: what
+// else there is, is no node's.
+func (f *Fault) Watched(l *Lab) (flags []string) {
+	for _, ns := range l.Namespaces() {
+		if f.Watch == nil || slices.Contains(f.Watch, ns.Name) {
+			flags = append(flags, "--netns", ns.Name)
+		}
+	}
+	return flags
 }
 
 // ToolTimeout is after how long the tool is to take a fault's lookup for lost: just

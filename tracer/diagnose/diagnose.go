@@ -48,6 +48,9 @@ var lastRules = []rule{
 	{"client-gone", clientGone},
 	{"server-slow", serverSlow},
 	{"server-silent", serverSilent},
+	{"backend-broken", backendBroken},
+	{"tcp-only-fails", tcpOnlyFails},
+	{"udp-only-fails", udpOnlyFails},
 }
 
 // Unexplained is the ID of what is said of a failed lookup that no finding
