@@ -40,6 +40,7 @@ type Lookup struct {
 	Legs      []Leg          // in the order of their first events
 
 	Outcome    Outcome
+	Waited     uint64   // ns for which a reply was waited for, of OutcomeLost; else 0
 	Detail     string   // one phrase that says more of the outcome; may be empty
 	FateNetNS  uint32   // where Detail happened; 0 unknown or nowhere
 	Incomplete bool     // events are missing, or may be: hops may be absent

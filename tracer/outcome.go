@@ -43,6 +43,9 @@ func (l *lookupState) finish(c *Correlator) *Lookup {
 	}
 	l.judge(out)
 	l.doubt(c, out)
+	if out.Outcome == OutcomeLost {
+		out.Waited = c.timeout
+	}
 	out.Incomplete = len(out.Why) > 0
 	return out
 }

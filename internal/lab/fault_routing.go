@@ -12,7 +12,7 @@ var remote = Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeN
 
 // routingFaults are those of routes, neighbours and devices.
 func routingFaults() []Fault {
-	return slices.Concat(routeFaults, sourceFaults, tunnelFaults(), neighbourFaults, forwardFaults)
+	return slices.Concat(routeFaults, sourceFaults, tunnelFaults(), neighbourFaults, forwardFaults, beyondFaults)
 }
 
 // routeFaults are those of missing and wrong routes.
@@ -106,6 +106,18 @@ var forwardFaults = []Fault{
 		Lab:   remote,
 		Break: inTurn(inNodeA("ip route add 10.244.2.53 via 192.0.2.2 dev eth0"), inNodeB("ip route add 10.244.2.53 via 192.0.2.1 dev eth0")),
 		Mend:  inNodeB("ip route del 10.244.2.53"),
+	},
+}
+
+// beyondFaults are those that no node of the lab is to blame for.
+var beyondFaults = []Fault{
+	{
+		ID:    "lost-beyond-node",
+		Title: "A resolver outside of the cluster does not answer.",
+		Break: addOutside,
+		Ask: func(ctx context.Context, l *Lab, name string) error {
+			return AskServer(ctx, l.Client, Outside(), name)
+		},
 	},
 }
 

@@ -51,6 +51,7 @@ var lastRules = []rule{
 	{"backend-broken", backendBroken},
 	{"tcp-only-fails", tcpOnlyFails},
 	{"udp-only-fails", udpOnlyFails},
+	{"lost-beyond-node", lostBeyondNode},
 }
 
 // Unexplained is the ID of what is said of a failed lookup that no finding
