@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/dnspath/dnspath/internal/lab"
 )
 
 // listFaults lists what demo can make.
 func listFaults(e env) error {
-	for _, f := range lab.Faults() {
+	for _, f := range slices.Concat(lab.Cases(), lab.Faults()) {
 		fmt.Fprintf(e.stdout, "%-28s %s\n", f.ID, f.Title)
 	}
 	return nil
@@ -21,7 +21,7 @@ func listFaults(e env) error {
 func findFaults(ids []string) (found []lab.Fault, err error) {
 	for _, id := range ids {
 		n := len(found)
-		for _, f := range lab.Faults() {
+		for _, f := range slices.Concat(lab.Cases(), lab.Faults()) {
 			if f.ID == id || f.Finding() == id {
 				found = append(found, f)
 			}
@@ -51,7 +51,7 @@ func demoFault(ctx context.Context, e env, bin string, f *lab.Fault) (err error)
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	const name = "broken.example.test."
-	args := []string{"trace", "--name", strings.TrimPrefix(name, "broken."), "--timeout", lab.ToolTimeout().String()}
+	args := []string{"trace", "--timeout", lab.ToolTimeout().String()}
 	o, err := lab.ObserveTo(ctx, e.stdout, bin, append(args, f.Watched(l)...)...)
 	if err != nil {
 		return err

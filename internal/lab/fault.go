@@ -39,6 +39,10 @@ type Fault struct {
 	// Cause is the finding of a lookup that this one led to, if that has another.
 	Cause string
 
+	// Finds are the findings that must be named, and May those that may be named
+	// besides, of a case in which several things go wrong; nil: ID and Cause alone.
+	Finds, May []string
+
 	// Needs is the least that must be seen for the finding to be named.
 	Needs Sight
 }
@@ -65,6 +69,18 @@ func Faults() []Fault {
 		serverFaults(),
 		historyFaults,
 	)
+}
+
+// Wanted returns the findings that must be named.
+func (f *Fault) Wanted() []string {
+	if f.Finds != nil {
+		return f.Finds
+	}
+	want := []string{f.Finding()}
+	if f.Cause != "" {
+		want = append(want, f.Cause)
+	}
+	return want
 }
 
 // Finding is the ID of the finding, without the variant.
