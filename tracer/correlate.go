@@ -246,7 +246,9 @@ func (c *Correlator) finish(l *lookupState) *Lookup {
 			return nil
 		}
 	}
-	return l.finish(c)
+	out := l.finish(c)
+	out.Strays = c.strays(l)
+	return out
 }
 
 // letGo gives up a lookup's hold on a leg. What nobody holds is forgotten.

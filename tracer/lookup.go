@@ -46,6 +46,8 @@ type Lookup struct {
 	Incomplete bool     // events are missing, or may be: hops may be absent
 	Why        []string // what makes it incomplete
 
+	Strays []Stray // replies that came meanwhile and are none to its query; of lookups over UDP without a reply
+
 	Story *Story // that it is part of; nil: it is alone
 	Links []Link // to other lookups
 

@@ -37,6 +37,9 @@ type DNSOptions struct {
 	Workers int
 	// Delay is how long each answer takes.
 	Delay time.Duration
+	// WrongID and WrongName have answers bear an ID, or a question, that nobody
+	// sent.
+	WrongID, WrongName bool
 }
 
 // DNSServer is a DNS server that runs in this process, in a namespace.
@@ -45,7 +48,7 @@ type DNSServer struct {
 	servers   []*dns.Server // of UDP
 	listeners []net.Listener
 	running   sync.WaitGroup
-	delay     time.Duration
+	opts      DNSOptions
 	closing   chan struct{}
 	close     sync.Once
 	err       error // of the first Close
@@ -84,7 +87,7 @@ func StartDNS(ns *NS, opts DNSOptions) (*DNSServer, error) {
 			opts.Addrs = append(opts.Addrs, netip.AddrPortFrom(a, dnsPort))
 		}
 	}
-	s := &DNSServer{delay: opts.Delay, closing: make(chan struct{}), once: map[transmission]bool{}}
+	s := &DNSServer{opts: opts, closing: make(chan struct{}), once: map[transmission]bool{}}
 	for _, addr := range opts.Addrs {
 		if err := s.serve(ns, addr, max(opts.Workers, 1)); err != nil {
 			return nil, errors.Join(fmt.Errorf("start dns server on %s: %w", addr, err), s.Close())
@@ -197,6 +200,12 @@ func (s *DNSServer) reply(query *dns.Msg) *dns.Msg {
 	if !s.answer(reply, query) {
 		return nil
 	}
+	if s.opts.WrongID {
+		reply.Id ^= 0x5555
+	}
+	if s.opts.WrongName {
+		reply.Question[0].Name = "other." + Zone
+	}
 	return reply
 }
 
@@ -225,7 +234,7 @@ func (s *DNSServer) answer(reply, query *dns.Msg) bool {
 		reply.Rcode = dns.RcodeRefused
 		return true
 	}
-	delay := s.delay
+	delay := s.opts.Delay
 	if ms, ok := suffixNumber(label, "slow"); ok {
 		delay = time.Duration(ms) * time.Millisecond
 	}

@@ -62,6 +62,8 @@ func serverFaults() []Fault {
 				return l.NodeA.IPTables(ctx, strings.Fields("-D FORWARD -p tcp --dport 53 -j DROP")...)
 			},
 		},
+		mismatched("spoofed-or-mismatched-reply", DNSOptions{WrongID: true}),
+		mismatched("spoofed-or-mismatched-reply/question", DNSOptions{WrongName: true}),
 		slow(),
 		{
 			ID:    "client-gone",
@@ -115,6 +117,24 @@ func searchStorm() Fault {
 			ndots = "ndots:1"
 			return nil
 		},
+	}
+}
+
+// mismatched is a server whose answers nobody takes.
+func mismatched(id string, opts DNSOptions) Fault {
+	var server *DNSServer
+	return Fault{
+		ID:    id,
+		Title: "The answers bear an ID, or a question, that nobody sent.",
+		Lab:   serviceOnB, NoDNS: true,
+		Break: func(_ context.Context, l *Lab) (err error) {
+			server, err = StartDNS(l.DNSB, opts)
+			return err
+		},
+		Ask: func(ctx context.Context, l *Lab, name string) error { // Lookup does not look at the question of an answer
+			return l.Client.Command(ctx, "dig", "+tries=1", "+time=1", "@"+Service().Addr().String(), name).Run()
+		},
+		Mend: func(ctx context.Context, l *Lab) error { return errors.Join(server.Close(), startDNSB(ctx, l)) },
 	}
 }
 

@@ -38,6 +38,7 @@ var rules = []rule{
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
 	{"upstream-timeout", upstreamTimeout},
+	{"spoofed-or-mismatched-reply", mismatchedReply},
 	{"search-storm", searchStorm},
 	{"truncated-no-tcp", truncatedNoTCP},
 }

@@ -69,7 +69,7 @@ func (c *Case) served() (in, out *tracer.Hop) {
 			break
 		}
 	}
-	if out == nil || out.Tunnel != nil || out.Name != "tx" && out.Name != "send" && out.Hook != tracer.HookOutput {
+	if out == nil || !sentHere(out) {
 		return nil, nil
 	}
 	for leg, h := range c.Hops() {
