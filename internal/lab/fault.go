@@ -67,6 +67,7 @@ func Faults() []Fault {
 		policyFaults,
 		routingFaults(),
 		checksumFaults,
+		badChecksumFaults,
 		serverFaults(),
 		historyFaults,
 	)

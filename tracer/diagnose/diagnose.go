@@ -38,6 +38,7 @@ var rules = []rule{
 	{"wrong-mac", wrongMAC},
 	{"ipv6-off", ipv6Off},
 	{"tunnel-checksum", tunnelChecksum},
+	{"checksum-bad", checksumBad},
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
 	{"upstream-timeout", upstreamTimeout},

@@ -33,7 +33,7 @@ func TestTunnelChecksum(t *testing.T) {
 	// On the receiver's node alone, which saw nothing but the drop.
 	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, drop), "tunnel-checksum")
 	// No tunnel, and no reason: other causes.
-	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, inside), Unexplained)
+	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, inside), "checksum-bad")
 	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeLost, ok, broke), Unexplained)
 	// Configuration that can't be read takes no finding away.
 	checkDiagnosis(t, fakeNode{}, fakeLookup(tracer.OutcomeDropped, ok, broke, drop), "tunnel-checksum")
