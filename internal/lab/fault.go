@@ -65,6 +65,7 @@ func Faults() []Fault {
 		serviceFaults,
 		conntrackFaults,
 		policyFaults,
+		programFaults(),
 		routingFaults(),
 		checksumFaults,
 		badChecksumFaults,

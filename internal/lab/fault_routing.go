@@ -143,7 +143,7 @@ func inClient(commands ...string) deed { return within(Client, commands) }
 func inNodeA(commands ...string) deed  { return within(NodeA, commands) }
 func inNodeB(commands ...string) deed  { return within(NodeB, commands) }
 
-// within runs commands in a namespace, of ip, bridge, iptables and sysctl: "ip link
+// within runs commands in a namespace, of ip, bridge, tc, iptables and sysctl: "ip link
 // set eth0 down", "sysctl net.ipv4.ip_forward=0".
 func within(name string, commands []string) deed {
 	return func(ctx context.Context, l *Lab) error {
@@ -153,7 +153,7 @@ func within(name string, commands []string) deed {
 			switch words := strings.Fields(command); words[0] {
 			case "ip":
 				err = ns.IP(ctx, words[1:]...)
-			case "bridge":
+			case "bridge", "tc":
 				err = ns.feed(ctx, "", words[0], words[1:]...)
 			case "iptables":
 				err = ns.IPTables(ctx, words[1:]...)

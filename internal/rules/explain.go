@@ -341,12 +341,14 @@ func sameDevice(a, b *tracer.Hop) bool {
 
 // placeOf says where the kernel drops for a program. For XDP it rarely gives a
 // reason: do_xdp_generic and veth_xdp_rcv_skb free the packet by plain
-// kfree_skb (6.18).
+// kfree_skb (6.18). Before 5.17 it gives none at all, and functions that free for
+// tc (sch_handle_ingress and sch_handle_egress are part of them, net/core/dev.c)
+// seldom do so for other causes: what is attached there tells.
 func placeOf(reason, function string) (at kernel.Place, ok bool) {
 	switch {
-	case reason == "TC_INGRESS":
+	case reason == "TC_INGRESS", reason == "" && function == "__netif_receive_skb_core":
 		return kernel.PlaceIngress, true
-	case reason == "TC_EGRESS":
+	case reason == "TC_EGRESS", reason == "" && function == "__dev_queue_xmit":
 		return kernel.PlaceEgress, true
 	case reason == "XDP", strings.Contains(function, "xdp"):
 		return kernel.PlaceXDP, true

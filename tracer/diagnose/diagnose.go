@@ -25,6 +25,7 @@ var rules = []rule{
 	{"conntrack-full", fullConntrack},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
+	{"bpf-program-drop", bpfProgramDrop},
 	{"no-route-to-endpoint", noRoute},
 	{"rp-filter-drop", rpFilterDrop},
 	{"martian-source", martianSource},
