@@ -109,6 +109,7 @@ var dropLocations = []dropLocation{
 	{"net_tx_action", "net/core/dev.c", nil, "one of: its device's driver dropped it; its device went away"},
 	{"veth_xmit", "drivers/net/veth.c", nil, "the veth pair has no other end"},
 	{"____dev_forward_skb", "include/linux/netdevice.h", nil, "one of: the device that it was handed to, such as a veth pair's other end, is down; its MTU is too small"},
+	{"__dev_forward_skb2", "net/core/dev.c", nil, "one of: the device that it was handed to, such as a veth pair's other end, is down; its MTU is too small"}, // since 5.11
 	{"__dev_forward_skb", "net/core/dev.c", nil, "one of: the device that it was handed to, such as a veth pair's other end, is down; its MTU is too small"},
 
 	// bridges

@@ -67,6 +67,7 @@ func Faults() []Fault {
 		policyFaults,
 		programFaults(),
 		routingFaults(),
+		sizeFaults(),
 		checksumFaults,
 		badChecksumFaults,
 		serverFaults(),

@@ -38,6 +38,7 @@ var rules = []rule{
 	{"device-down", deviceDown},
 	{"wrong-mac", wrongMAC},
 	{"ipv6-off", ipv6Off},
+	{"mtu-too-big", mtuTooBig},
 	{"tunnel-checksum", tunnelChecksum},
 	{"checksum-bad", checksumBad},
 	{"no-listener", noListener},

@@ -1,0 +1,67 @@
+package lab
+
+import (
+	"context"
+
+	"github.com/miekg/dns"
+)
+
+// sizeFaults are those of answers that are too big for their way.
+func sizeFaults() []Fault {
+	return []Fault{
+		{
+			ID:    "mtu-too-big",
+			Title: "The tunnel of the server's node takes smaller packets than its pods send.",
+			Lab:   remote,
+			Break: inNodeB("ip link set vxlan.calico mtu 1280"),
+			Ask:   askBig,
+			Mend:  inTurn(inNodeB("ip link set vxlan.calico mtu 1450"), inDNSB("ip route flush cache")),
+		},
+		{
+			ID:    "mtu-too-big/icmp-lost",
+			Title: "The tunnel takes smaller packets than pods send, and a firewall drops what tells them so.",
+			Lab:   remote,
+			Break: inTurn(inNodeB("ip link set vxlan.calico mtu 1280"), func(ctx context.Context, l *Lab) error {
+				return l.NodeB.IPTables(ctx, "-A", "OUTPUT", "-p", "icmp", "--icmp-type", "fragmentation-needed", "-j", "DROP")
+			}),
+			Ask:  askBig,
+			Mend: inDNSB("ip link set eth0 mtu 1280"),
+		},
+		{
+			ID:    "mtu-too-big/ipv6",
+			Title: "The tunnel takes smaller packets of IPv6 than pods send.",
+			Lab:   remote,
+			Break: inNodeB("ip link set vxlan.calico mtu 1280"),
+			Ask:   askBig6,
+			Mend:  inTurn(inNodeB("ip link set vxlan.calico mtu 1450"), inDNSB("ip -6 route flush cache")),
+		},
+		{
+			ID:    "mtu-too-big/tunnel",
+			Title: "The wire takes smaller packets than the tunnel makes, which must not be fragmented.",
+			Lab:   remote,
+			Break: inTurn(inNodeA("ip link set eth0 mtu 1400"), inNodeB("ip link set eth0 mtu 1400", "ip link set vxlan.calico type vxlan df set")),
+			Ask:   askBig,
+			Mend:  inTurn(inNodeB("ip link set vxlan.calico mtu 1350", "ip route flush cache"), inDNSB("ip link set eth0 mtu 1350", "ip route flush cache")),
+		},
+		{
+			ID:    "mtu-too-big/peer",
+			Title: "The wire takes smaller packets at the other end.",
+			Lab:   remote,
+			Break: inNodeA("ip link set eth0 mtu 1300"),
+			Ask:   askBig,
+			Mend:  inNodeA("ip link set eth0 mtu 1500"),
+		},
+	}
+}
+
+func inDNSB(commands ...string) deed { return within(DNSB, commands) }
+
+// askBig asks the service for an answer of more than 1300 bytes over UDP. What is
+// asked for lies within the name that is given.
+func askBig(ctx context.Context, l *Lab, name string) error {
+	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: "big1300." + name, Type: dns.TypeTXT, EDNSSize: 4096})
+}
+
+func askBig6(ctx context.Context, l *Lab, name string) error {
+	return askOnce(ctx, l.Client, LookupOptions{Server: Service6(), Name: "big1300." + name, Type: dns.TypeTXT, EDNSSize: 4096})
+}
