@@ -14,7 +14,7 @@ func sizeFaults() []Fault {
 			Title: "The tunnel of the server's node takes smaller packets than its pods send.",
 			Lab:   remote,
 			Break: inNodeB("ip link set vxlan.calico mtu 1280"),
-			Ask:   askBig,
+			Ask:   askLarge,
 			Mend:  inTurn(inNodeB("ip link set vxlan.calico mtu 1450"), inDNSB("ip route flush cache")),
 		},
 		{
@@ -24,7 +24,7 @@ func sizeFaults() []Fault {
 			Break: inTurn(inNodeB("ip link set vxlan.calico mtu 1280"), func(ctx context.Context, l *Lab) error {
 				return l.NodeB.IPTables(ctx, "-A", "OUTPUT", "-p", "icmp", "--icmp-type", "fragmentation-needed", "-j", "DROP")
 			}),
-			Ask:  askBig,
+			Ask:  askLarge,
 			Mend: inDNSB("ip link set eth0 mtu 1280"),
 		},
 		{
@@ -40,7 +40,7 @@ func sizeFaults() []Fault {
 			Title: "The wire takes smaller packets than the tunnel makes, which must not be fragmented.",
 			Lab:   remote,
 			Break: inTurn(inNodeA("ip link set eth0 mtu 1400"), inNodeB("ip link set eth0 mtu 1400", "ip link set vxlan.calico type vxlan df set")),
-			Ask:   askBig,
+			Ask:   askLarge,
 			Mend:  inTurn(inNodeB("ip link set vxlan.calico mtu 1350", "ip route flush cache"), inDNSB("ip link set eth0 mtu 1350", "ip route flush cache")),
 		},
 		{
@@ -48,7 +48,7 @@ func sizeFaults() []Fault {
 			Title: "The wire takes smaller packets at the other end.",
 			Lab:   remote,
 			Break: inNodeA("ip link set eth0 mtu 1300"),
-			Ask:   askBig,
+			Ask:   askLarge,
 			Mend:  inNodeA("ip link set eth0 mtu 1500"),
 		},
 	}
@@ -56,9 +56,9 @@ func sizeFaults() []Fault {
 
 func inDNSB(commands ...string) deed { return within(DNSB, commands) }
 
-// askBig asks the service for an answer of more than 1300 bytes over UDP. What is
+// askLarge asks the service for an answer of more than 1300 bytes over UDP. What is
 // asked for lies within the name that is given.
-func askBig(ctx context.Context, l *Lab, name string) error {
+func askLarge(ctx context.Context, l *Lab, name string) error {
 	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: "big1300." + name, Type: dns.TypeTXT, EDNSSize: 4096})
 }
 
