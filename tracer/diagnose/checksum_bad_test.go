@@ -26,7 +26,7 @@ func TestChecksumBad(t *testing.T) {
 	forgot.Breaks = []tracer.SumBreak{{HeaderSum: bad, Was: tracer.SumOK, WasAt: &rx, From: service, To: backend}}
 	l = fakeLookup(tracer.OutcomeDropped, sent, rx, forgot, drop)
 	checkDiagnosis(t, node, l, id)
-	checkFinding(t, l, tracer.ConfidenceSeen, "something in node-a rewrote 10.96.0.10:53 → 10.244.2.53:53", "veth-client")
+	checkFinding(t, l, tracer.ConfidenceSeen, "something in node-a rewrote 10.96.0.10:53 → 10.244.2.53:53", "bpftool net")
 	l = fakeLookup(tracer.OutcomeDropped, drop)
 	checkDiagnosis(t, node, l, id)
 	checkFinding(t, l, tracer.ConfidenceSeen, "came to dns-b with a wrong checksum", "")
