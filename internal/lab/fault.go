@@ -65,6 +65,7 @@ func Faults() []Fault {
 		serviceFaults,
 		conntrackFaults,
 		policyFaults,
+		nodelocalFaults,
 		programFaults(),
 		routingFaults(),
 		sizeFaults(),

@@ -25,6 +25,7 @@ var rules = []rule{
 	{"conntrack-full", fullConntrack},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
+	{"nodelocal-rules-missing", nodelocalRulesMissing},
 	{"bpf-program-drop", bpfProgramDrop},
 	{"no-route-to-endpoint", noRoute},
 	{"rp-filter-drop", rpFilterDrop},
