@@ -47,13 +47,17 @@ func raise(t *testing.T, cfg lab.Config) *state {
 	if err := s.names.Refresh(); err != nil {
 		t.Fatal(err)
 	}
-	name := func(inode uint32) names.NetNS {
-		ns, _ := s.names.NetNS(inode)
-		return ns
-	}
-	path := func(inode uint32) string { return name(inode).Path }
-	s.reader = NewReader(Options{Names: name, All: s.names.All, Rules: rules.NewReader(path, 0)})
+	s.reader = NewReader(Options{Names: s.name, All: s.names.All, Rules: s.newRules()})
 	return s
+}
+
+func (s *state) name(inode uint32) names.NetNS {
+	ns, _ := s.names.NetNS(inode)
+	return ns
+}
+
+func (s *state) newRules() *rules.Reader {
+	return rules.NewReader(func(inode uint32) string { return s.name(inode).Path }, 0)
 }
 
 // of returns the state of a namespace.

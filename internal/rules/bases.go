@@ -95,7 +95,7 @@ func meets(q *Question, c *nftables.Chain) bool {
 // savedBy returns a table of nftables as iptables-nft knows it, or nil if it is
 // none of its own.
 func (s *space) savedBy(q *Question, t *nftables.Table) (*iptablesTable, error) {
-	if _, known := legacyPriority(t.Name, q.Hook); !known || t.Family == nftables.TableFamilyINet {
+	if _, known := legacyPriority(t.Name, q.Hook); !known || t.Family == nftables.TableFamilyINet || !q.of(t.Name) {
 		return nil, nil
 	}
 	return s.save(q, t.Name, true)
@@ -111,7 +111,7 @@ func (s *space) legacyBases(q *Question) ([]base, error) {
 	var all []base
 	for _, name := range names {
 		priority, known := legacyPriority(name, q.Hook)
-		if !known || q.nat() != (name == "nat") || q.Known.Table != "" && q.Known.Table != name {
+		if !known || q.nat() != (name == "nat") || !q.of(name) || q.Known.Table != "" && q.Known.Table != name {
 			continue
 		}
 		t, err := s.save(q, name, false)
@@ -138,6 +138,19 @@ func legacyPriority(table string, hook tracer.Hook) (priority int, known bool) {
 	}
 	priority, known = map[string]int{"raw": -300, "mangle": -150, "filter": 0, "security": 50}[table]
 	return priority, known
+}
+
+// of reports whether rules of an iptables table can do the deed: reading a table
+// takes its time. Only filter has REJECT, and only raw exempts from conntrack
+// (net/ipv4/netfilter/ipt_REJECT.c, net/netfilter/xt_CT.c).
+func (q *Question) of(table string) bool {
+	switch q.Deed {
+	case Reject:
+		return table == "filter"
+	case exempt:
+		return table == "raw"
+	}
+	return true
 }
 
 // legacyTables returns the names of those that exist. Asking iptables for

@@ -24,7 +24,7 @@ const module = "github.com/dnspath/dnspath/"
 const slowness = 10
 
 // folders are those whose tests need a kernel, quickest first.
-var folders = []string{"internal/kernel", "internal/lab", "cmd/dnspath"}
+var folders = []string{"internal/kernel", "internal/lab", "internal/nodestate", "cmd/dnspath"}
 
 // suite is the compiled tests of one package.
 type suite struct {
