@@ -24,6 +24,18 @@ var conntrackFaults = []Fault{
 		Mend: iptables(NodeA, "-t nat -R POSTROUTING 1 -p udp -d 10.244.2.53 --dport 53 -j SNAT --to-source 10.244.1.0:1024-65535"),
 	},
 	{
+		ID:    "conntrack-invalid",
+		Title: "The DNS pod sends replies with a wrong checksum, which conntrack calls invalid; kube-proxy has a rule that drops those.",
+		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
+		Break: func(ctx context.Context, l *Lab) error {
+			if err := l.DNSB.SetTXChecksum(WireDev, false); err != nil {
+				return err
+			}
+			return nft(DNSB, "table inet spoil { chain output { type filter hook output priority 300; udp sport 53 udp checksum set 0x1234; }\n}")(ctx, l)
+		},
+		Mend: nft(DNSB, "delete table inet spoil"),
+	},
+	{
 		ID:    "conntrack-full",
 		Title: "Conntrack's table on the client's node is full.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},

@@ -23,6 +23,7 @@ var rules = []rule{
 	{"snat-ports-exhausted", snatPortsExhausted},
 	{"conntrack-race", conntrackRace},
 	{"conntrack-full", fullConntrack},
+	{"conntrack-invalid", conntrackInvalid},
 	{"policy-drop", policyDrop},
 	{"policy-reject", policyReject},
 	{"nodelocal-rules-missing", nodelocalRulesMissing},

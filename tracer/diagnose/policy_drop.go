@@ -22,7 +22,7 @@ func policyDrop(c *Case) *tracer.Finding {
 // policyRefused reports whether a policy dropped a packet: a rule that is not
 // there for a cause which has a finding of its own.
 func (c *Case) policyRefused(h *tracer.Hop) bool {
-	return c.Failed() && refused(h) && c.refusedByRule(h) && !c.fromStranger(h) && !c.ofNodeLocal(h)
+	return c.Failed() && refused(h) && c.refusedByRule(h) && !c.fromStranger(h) && !c.ofNodeLocal(h) && !matchesInvalid(h.Drop.By)
 }
 
 // policy says which rule it was. does is what it does.
