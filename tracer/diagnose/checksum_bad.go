@@ -7,36 +7,66 @@ import (
 	"github.com/dnspath/dnspath/tracer"
 )
 
-// checksumBad finds a packet that died of a wrong checksum of its own, not of a
-// tunnel's making: who sends it computes none, or something rewrote it and forgot.
+// checksumBad finds a packet whose own checksum of UDP or TCP is wrong, and not
+// because of a tunnel: who sent it made it so, or something that rewrote the packet
+// and left the checksum as it was. Such a packet may die where it is looked at; or
+// conntrack calls it invalid (udp_error, tcp_error; where it comes in, unless
+// net.netfilter.nf_conntrack_checksum is 0), so that NAT passes it by, and rules
+// for invalid packets drop it.
 func checksumBad(c *Case) *tracer.Finding {
 	if !c.Failed() {
 		return nil
 	}
-	for leg, drop := range c.Drops() {
-		if drop.Tunnel != nil {
+	for i := range c.Legs {
+		leg := &c.Legs[i]
+		if leg.Error != nil || len(leg.Hops) == 0 {
 			continue
 		}
-		if _, b := brokeInTunnel(leg); b != nil {
-			continue
-		}
-		broke, b := brokeOutside(leg)
-		if !isChecksumDrop(drop) && (b == nil || !verifies(drop)) {
-			continue
-		}
-		f := &tracer.Finding{Confidence: tracer.ConfidenceSeen}
-		died := fmt.Sprintf("%s dropped the %s for it: %s", c.NetNS(drop.NetNS).Name(), legName(leg), dropText(drop))
-		if b == nil {
-			f.Summary = fmt.Sprintf("the %s came to %s with a wrong checksum", legName(leg), c.NetNS(drop.NetNS).Name())
-			f.Evidence = []string{died, "where it became wrong was not seen"}
-			f.Mend = []string{"where it is sent: ethtool -K DEV tx off, where DEV is the device that it leaves by"}
+		if f := c.diedOfSum(leg); f != nil {
 			return f
 		}
-		c.explainForgotten(f, leg, broke, b)
-		f.Evidence = append(f.Evidence, died)
-		return f
 	}
 	return nil
+}
+
+// diedOfSum says how a packet's own checksum was the end of it; nil if it was not.
+func (c *Case) diedOfSum(leg *tracer.Leg) *tracer.Finding {
+	last := &leg.Hops[len(leg.Hops)-1]
+	broke, b := brokeOutside(leg)
+	f := &tracer.Finding{Confidence: tracer.ConfidenceSeen}
+	var end string
+	switch {
+	case last.Drop != nil && last.Tunnel == nil && (isChecksumDrop(last) || b != nil && verifies(last)):
+		if _, inside := brokeInTunnel(leg); inside != nil {
+			return nil
+		}
+		end = fmt.Sprintf("%s dropped the %s for it: %s", c.NetNS(last.NetNS).Name(), legName(leg), dropText(last))
+	case b == nil:
+		return nil
+	case c.droppedInvalid(leg, last):
+		end = fmt.Sprintf("conntrack of %s calls such a packet invalid, and a rule dropped it: %s", c.NetNS(last.NetNS).Name(), dropText(last))
+		if by := last.Drop.By; by != nil {
+			end += ", by " + by.String()
+		}
+		if !namesInvalid(last.Drop.By) {
+			f.Confidence = tracer.ConfidenceLikely
+		}
+	case c.passedByNAT(leg):
+		if c.wentOn(leg, c.atTranslator(leg)) {
+			f.Confidence = tracer.ConfidenceConfirmed
+		} else {
+			f.Confidence = tracer.ConfidenceLikely
+		}
+		end = fmt.Sprintf("conntrack calls such a packet invalid, and so nothing translated %s: the %s still bore it at %s", c.Server, legName(leg), c.At(last))
+	case c.leftWrong(last):
+		f.Confidence = tracer.ConfidenceLikely
+		end = fmt.Sprintf("the %s left so by %s, and nothing more was seen of it: who gets it drops it", legName(leg), c.At(last))
+	default:
+		return nil
+	}
+	c.explainSum(f, leg, broke, b)
+	f.Evidence = append(f.Evidence, end)
+	return f
 }
 
 // verifies reports whether a packet was dropped, without a reason, where checksums
@@ -53,37 +83,134 @@ func verifies(h *tracer.Hop) bool {
 	return false
 }
 
-// brokeOutside returns where a checksum of UDP or TCP became wrong, or was wrong
-// when it was first seen, of a packet outside a tunnel.
-func brokeOutside(leg *tracer.Leg) (*tracer.Hop, *tracer.SumBreak) {
+// brokeOutside returns where a packet's own checksum became wrong, or was wrong
+// when it was first seen, outside any tunnel; nil if it was mended since.
+func brokeOutside(leg *tracer.Leg) (at *tracer.Hop, sum *tracer.SumBreak) {
 	for i := range leg.Hops {
 		h := &leg.Hops[i]
+		for _, s := range h.Sums {
+			if sum != nil && s.Depth == 0 && s.Header == sum.Header && (s.Verdict == tracer.SumOK || s.Verdict == tracer.SumPartial) {
+				at, sum = nil, nil
+			}
+		}
 		for j := range h.Breaks {
-			if b := &h.Breaks[j]; h.Tunnel == nil && b.Header != "ipv4" {
-				return h, b
+			if b := &h.Breaks[j]; h.Tunnel == nil && b.Depth == 0 && b.Header != "ipv4" {
+				at, sum = h, b
 			}
 		}
 	}
-	return nil, nil
+	return at, sum
 }
 
-// explainForgotten says who sent a wrong checksum, or where a right one became wrong.
-func (c *Case) explainForgotten(f *tracer.Finding, leg *tracer.Leg, h *tracer.Hop, b *tracer.SumBreak) {
-	ns, header := c.NetNS(h.NetNS), strings.ToUpper(b.Header)
-	f.Evidence = append(f.Evidence, fmt.Sprintf("%s checksum at %s: 0x%04x, should be 0x%04x", header, c.At(h), b.Field, b.Want))
-	if b.WasAt == nil {
-		f.Summary = fmt.Sprintf("%s sends the %s with a wrong %s checksum", ns.Name(), legName(leg), header)
-		f.Mend = []string{inNS(ns, fmt.Sprintf("ethtool -K %s tx off, if its device should have computed it; else mend the program that sends it", h.Dev))}
-		if h.Name == "rx" {
-			f.Summary = fmt.Sprintf("the %s came to %s with a wrong %s checksum", legName(leg), ns.Name(), header)
-			f.Mend = []string{fmt.Sprintf("where %v sends it: ethtool -K DEV tx off, where DEV is the device that it leaves by", h.Src.Addr())}
+// complete reports whether a packet's own checksum was seen to be wrong and not
+// pending in a namespace: conntrack does not look at one that is pending.
+func complete(leg *tracer.Leg, netns uint32) bool {
+	for i := range leg.Hops {
+		for _, s := range leg.Hops[i].Sums {
+			if leg.Hops[i].NetNS == netns && s.Depth == 0 && s.Header != "ipv4" && s.Verdict == tracer.SumBad {
+				return true
+			}
 		}
+	}
+	return false
+}
+
+// droppedInvalid reports whether netfilter dropped a packet that conntrack had
+// called invalid for its checksum, as far as the rule that did it tells: one for
+// such packets, a policy, or one that is not known.
+func (c *Case) droppedInvalid(leg *tracer.Leg, h *tracer.Hop) bool {
+	if !refused(h) || h.Tunnel != nil || h.CT != nil || h.NoTrack || !complete(leg, h.NetNS) {
+		return false
+	}
+	if _, b := brokeOutside(leg); b == nil {
+		return false
+	}
+	by := h.Drop.By
+	return by == nil || by.Rule == "" || namesInvalid(by)
+}
+
+// namesInvalid reports whether a rule is one for packets that conntrack calls invalid.
+func namesInvalid(by *tracer.By) bool {
+	return by != nil && strings.Contains(strings.ToLower(by.Rule), "invalid")
+}
+
+// passedByNAT reports whether a query went on with the address of a service that
+// iptables or nftables translates: they do so by conntrack, IPVS does not.
+func (c *Case) passedByNAT(leg *tracer.Leg) bool {
+	if leg.Response || c.Backend.IsValid() && c.Backend != c.Server {
+		return false
+	}
+	at := c.atTranslator(leg)
+	if at == nil || at.CT != nil || at.NoTrack || !complete(leg, at.NetNS) || at.Drop != nil {
+		return false
+	}
+	ns := c.NetNS(at.NetNS)
+	s, ok := read(c, ns, "services", func() (*Service, error) { return ns.Service(c.Transport, c.Server) })
+	return ok && s != nil && s.By != "" && s.By != "IPVS" && !s.NoTrack && len(s.Endpoints) > 0 && !c.isLocal(ns, at)
+}
+
+// leftWrong reports whether a packet was last seen to leave, and its lookup was lost.
+func (c *Case) leftWrong(last *tracer.Hop) bool {
+	return c.Outcome == tracer.OutcomeLost && last.Name == "tx" && last.Tunnel == nil
+}
+
+// explainSum says where a checksum became wrong, if that was seen, and what mends it.
+func (c *Case) explainSum(f *tracer.Finding, leg *tracer.Leg, h *tracer.Hop, b *tracer.SumBreak) {
+	if b == nil {
+		f.Summary = fmt.Sprintf("the %s checksum of the %s is wrong", upper(c.Transport), legName(leg))
+		f.Evidence = []string{"where it became wrong was not seen"}
+		f.Mend = []string{"ethtool -K DEV tx off, where DEV is the device by which its node sends it, to see whether the device makes it wrong"}
 		return
 	}
-	f.Evidence = append(f.Evidence, fmt.Sprintf("it was %s at %s", b.Was, c.At(b.WasAt)))
-	f.Summary = fmt.Sprintf("the %s checksum of the %s became wrong between %s and %s", header, legName(leg), c.At(b.WasAt), c.At(h))
-	if b.From.IsValid() {
-		f.Summary = fmt.Sprintf("something in %s rewrote %v → %v, and left the %s checksum wrong", ns.Name(), b.From, b.To, header)
+	ns, header := c.NetNS(h.NetNS), strings.ToUpper(b.Header)
+	f.Evidence = []string{fmt.Sprintf("%s checksum at %s: 0x%04x, should be 0x%04x", header, c.At(h), b.Field, b.Want)}
+	if b.WasAt != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("it was %s at %s", b.Was, c.At(b.WasAt)))
 	}
-	f.Mend = []string{inNS(ns, "bpftool net and nft list ruleset: find what rewrites it, and have it mend the checksum")}
+	switch {
+	case b.WasAt == nil && h.Name == "rx" && h == &leg.Hops[0]:
+		f.Summary = fmt.Sprintf("the %s came to %s with a wrong %s checksum", legName(leg), ns.Name(), header)
+		f.Mend = []string{fmt.Sprintf("on the node of %v: ethtool -K DEV tx off, where DEV is the device by which it sends, to see whether the device makes it wrong", h.Src.Addr())}
+	case b.WasAt == nil:
+		f.Summary = fmt.Sprintf("%s sent the %s with a wrong %s checksum", c.whoSent(leg), legName(leg), header)
+		f.Mend = append([]string{fmt.Sprintf("mend what makes packets itself in %s: raw sockets, or AF_PACKET, leave the checksum to their program; or it is written over", ns.Name())}, c.findRewriter(h)...)
+	case b.WasAt.NetNS != h.NetNS:
+		from := c.NetNS(b.WasAt.NetNS)
+		f.Summary = fmt.Sprintf("the %s checksum of the %s became wrong between %s and %s", header, legName(leg), from.Name(), ns.Name())
+		f.Mend = []string{inNS(from, fmt.Sprintf("ethtool -K %s tx off", devOr(b.WasAt.Dev)))}
+	case b.From.IsValid():
+		f.Summary = fmt.Sprintf("something in %s rewrote %v → %v of the %s and left its %s checksum wrong", ns.Name(), b.From, b.To, legName(leg), header)
+		f.Mend = c.findRewriter(h)
+	default:
+		f.Summary = fmt.Sprintf("something in %s wrote over the %s and made its %s checksum wrong", ns.Name(), legName(leg), header)
+		f.Mend = c.findRewriter(h)
+	}
+}
+
+// whoSent names who sent a leg's packet: "dig[123] in client".
+func (c *Case) whoSent(leg *tracer.Leg) string {
+	first := &leg.Hops[0]
+	name := c.NetNS(first.NetNS).Name()
+	if first.Comm != "" && first.PID != 0 {
+		return fmt.Sprintf("%s[%d] in %s", first.Comm, first.PID, name)
+	}
+	return name
+}
+
+// findRewriter says how to find what rewrites packets in a hop's namespace: rules of
+// nftables, and programs at a device.
+func (c *Case) findRewriter(h *tracer.Hop) []string {
+	ns := c.NetNS(h.NetNS)
+	return []string{
+		inNS(ns, "nft -a list ruleset | grep -e @th -e @nh -e @ih: delete what writes over packets"),
+		inNS(ns, fmt.Sprintf("bpftool net show dev %s, for a program that rewrites them: it has to mend the checksum", devOr(h.Dev))),
+	}
+}
+
+// devOr names a device, DEV if it is not known.
+func devOr(name string) string {
+	if name == "" {
+		return "DEV"
+	}
+	return name
 }

@@ -12,7 +12,7 @@ import (
 // a packet without telling its sender.
 func policyDrop(c *Case) *tracer.Finding {
 	for leg, h := range c.Drops() {
-		if c.policyRefused(h) && c.rejected(leg, h) == "" {
+		if c.policyRefused(h) && !c.droppedInvalid(leg, h) && c.rejected(leg, h) == "" {
 			return c.policy(leg, h, "drops")
 		}
 	}

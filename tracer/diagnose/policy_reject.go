@@ -6,7 +6,7 @@ import "github.com/dnspath/dnspath/tracer"
 // sender so. A service without endpoints is refused alike, and is another cause.
 func policyReject(c *Case) *tracer.Finding {
 	for leg, h := range c.Drops() {
-		if !c.policyRefused(h) || c.withoutEndpoints(leg, h) != nil {
+		if !c.policyRefused(h) || c.droppedInvalid(leg, h) || c.withoutEndpoints(leg, h) != nil {
 			continue
 		}
 		told := c.rejected(leg, h)
