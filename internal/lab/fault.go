@@ -71,6 +71,7 @@ func Faults() []Fault {
 		sizeFaults(),
 		checksumFaults,
 		badChecksumFaults,
+		gsoFaults,
 		serverFaults(),
 		historyFaults,
 	)

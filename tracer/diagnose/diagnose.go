@@ -43,6 +43,7 @@ var rules = []rule{
 	{"mtu-too-big", mtuTooBig},
 	{"tunnel-checksum", tunnelChecksum},
 	{"checksum-bad", checksumBad},
+	{"gso-drop", gsoDrop},
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
 	{"upstream-timeout", upstreamTimeout},
