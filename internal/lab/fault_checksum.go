@@ -71,7 +71,7 @@ var badChecksumFaults = []Fault{
 		Mend:  unspoil(DNSB),
 	},
 	{
-		ID:    "checksum-bad/invalid",
+		ID:    "conntrack-invalid/query",
 		Title: "Something in the client's pod writes over the UDP checksum of its queries, and kube-proxy's rule drops what conntrack calls invalid.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
 		Break: inTurn(computeSums, spoil(Client, "udp dport 53", udpSum)),

@@ -48,9 +48,7 @@ func (c *Case) diedOfSum(leg *tracer.Leg) *tracer.Finding {
 		if by := last.Drop.By; by != nil {
 			end += ", by " + by.String()
 		}
-		if !namesInvalid(last.Drop.By) {
-			f.Confidence = tracer.ConfidenceLikely
-		}
+		f.Confidence = tracer.ConfidenceLikely
 	case c.passedByNAT(leg):
 		if c.wentOn(leg, c.atTranslator(leg)) {
 			f.Confidence = tracer.ConfidenceConfirmed
@@ -116,8 +114,8 @@ func complete(leg *tracer.Leg, netns uint32) bool {
 }
 
 // droppedInvalid reports whether netfilter dropped a packet that conntrack had
-// called invalid for its checksum, as far as the rule that did it tells: one for
-// such packets, a policy, or one that is not known.
+// called invalid for its checksum, as far as the rule that did it tells: a policy,
+// or one that is not known. One for such packets is conntrackInvalid's.
 func (c *Case) droppedInvalid(leg *tracer.Leg, h *tracer.Hop) bool {
 	if !refused(h) || h.Tunnel != nil || h.CT != nil || h.NoTrack || !complete(leg, h.NetNS) {
 		return false
@@ -126,12 +124,7 @@ func (c *Case) droppedInvalid(leg *tracer.Leg, h *tracer.Hop) bool {
 		return false
 	}
 	by := h.Drop.By
-	return by == nil || by.Rule == "" || namesInvalid(by)
-}
-
-// namesInvalid reports whether a rule is one for packets that conntrack calls invalid.
-func namesInvalid(by *tracer.By) bool {
-	return by != nil && strings.Contains(strings.ToLower(by.Rule), "invalid")
+	return by == nil || by.Rule == ""
 }
 
 // passedByNAT reports whether a query went on with the address of a service that
