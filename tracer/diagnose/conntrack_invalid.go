@@ -27,7 +27,7 @@ func conntrackInvalid(c *Case) *tracer.Finding {
 		if sum := wrongSum(leg); sum != nil {
 			f.Summary = fmt.Sprintf("conntrack in %s calls the %s %s → %s invalid, for its %s checksum is wrong, and a rule drops it", ns.Name(), legName(leg), h.Src, h.Dst, strings.ToUpper(sum.Header))
 			f.Evidence = append(f.Evidence, fmt.Sprintf("its %s checksum is 0x%04x, and should be 0x%04x", strings.ToUpper(sum.Header), sum.Field, sum.Want))
-			f.Mend = []string{"mend who makes the checksum wrong: see at which hop it became so; on a device that does: ethtool -K DEV tx-checksum-ip-generic off"}
+			f.Mend = []string{"have its checksum made right: the hops show where it is wrong first; where a device makes it so: ethtool -K DEV tx-checksum-ip-generic off"}
 		} else {
 			f.Mend = []string{
 				fmt.Sprintf("have both directions pass %s: its conntrack did not see the other one", ns.Name()),
