@@ -57,7 +57,7 @@ func (c *Case) notTranslated(leg *tracer.Leg, at *tracer.Hop) *tracer.Finding {
 		return nil
 	case s != nil && s.NoTrack && s.By != "":
 		c.explainNoTrack(f, leg, at, s)
-	case s != nil:
+	case s != nil && (len(s.Endpoints) > 0 || s.By == "IPVS" || !c.onIPVSDevice(ns)): // there kube-proxy has a rule for the ports that IPVS lacks
 		return nil
 	case !c.otherTransportServed(f, ns) && !c.missingInIPVS(f, ns) && !c.rulesGone(f, ns, at):
 		return nil
@@ -121,7 +121,7 @@ func (c *Case) otherTransportServed(f *tracer.Finding, ns NetNS) bool {
 		other = tracer.TransportUDP
 	}
 	s, ok := read(c, ns, "services", func() (*Service, error) { return ns.Service(other, c.Server) })
-	if !ok || s == nil || s.By == "" {
+	if !ok || s == nil || len(s.Endpoints) == 0 {
 		return false
 	}
 	f.Summary = fmt.Sprintf("%s in %s translates %s to the service %s, and not %s", s.By, ns.Name(), upper(other), c.Server, upper(c.Transport))

@@ -36,6 +36,8 @@ func TestServiceNotTranslated(t *testing.T) {
 	local[nsNodeA].route = func(RouteQuery) *Route { return &Route{Local: true} }
 	balanced := serves(nil, nil)
 	balanced[nsNodeA].links = []Link{{Name: ipvsDev, Addrs: []netip.Prefix{netip.PrefixFrom(service.Addr(), 32)}}}
+	guarded := serves(&Service{By: "iptables", Rejects: true}, &Service{By: "iptables", Rejects: true})
+	guarded[nsNodeA].links = balanced[nsNodeA].links
 	named := serves(nil, nil)
 	named[nsClient].resolver = &Resolver{Nameservers: []netip.Addr{service.Addr()}, Search: []string{"default.svc.cluster.local"}}
 	unread := fakeNode{nsClient: {name: "client"}, nsNodeA: {name: "node-a", err: errors.New("no permission")}}
@@ -52,6 +54,7 @@ func TestServiceNotTranslated(t *testing.T) {
 		{"exempt", serves(&exempt, iptables), []tracer.Hop{sent, untracked}, finding, tracer.ConfidenceConfirmed},
 		{"exempt by its rules alone", serves(&exempt, iptables), []tracer.Hop{sent, came}, finding, tracer.ConfidenceLikely},
 		{"IPVS lacks it", balanced, []tracer.Hop{sent, came, noSocket}, finding, tracer.ConfidenceConfirmed},
+		{"IPVS lacks it, and a rule rejects other ports", guarded, []tracer.Hop{sent, came, noSocket}, finding, tracer.ConfidenceConfirmed},
 		{"resolv.conf names it", named, []tracer.Hop{sent, came, left}, finding, tracer.ConfidenceConfirmed},
 		{"a node-local cache has its address", local, []tracer.Hop{sent, untracked}, Unexplained, tracer.ConfidenceSeen},
 		{"no service, for all we know", serves(nil, nil), []tracer.Hop{sent, came, left}, Unexplained, tracer.ConfidenceSeen},
