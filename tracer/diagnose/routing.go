@@ -75,9 +75,9 @@ func (c *Case) elsewhere(leg *tracer.Leg, h *tracer.Hop) bool {
 		return h.Dst.Addr() != c.Client.Addr()
 	}
 	if h.Dst == c.Server {
-		return c.isService(h)
+		return c.isService(h) || serviceNotTranslated(c) != nil
 	}
-	return c.isStale(h)
+	return c.isStale(h) || staleEndpoint(c) != nil
 }
 
 // isService reports whether the server that the client asked is a service, as far
