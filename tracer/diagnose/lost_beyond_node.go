@@ -34,7 +34,7 @@ func lostBeyondNode(c *Case) *tracer.Finding {
 		Confidence: tracer.ConfidenceLikely,
 		Summary:    fmt.Sprintf("the %s left %s of %s intact; nothing came back in %v; the node is not to blame", legName(leg), out.Dev, ns.Name(), time.Duration(c.Waited)),
 		Evidence: []string{
-			fmt.Sprintf("%s, %v after it was seen first: %s", c.At(out), time.Duration(out.Time-leg.Hops[0].Time).Round(time.Microsecond), onTheWire(out)),
+			fmt.Sprintf("%s, %.3f ms after it was seen first: %s", c.At(out), float64(out.Time-leg.Hops[0].Time)/1e6, onTheWire(out)),
 			"its checksums are right, as far as they are to be yet, and nothing on its way here dropped it",
 		},
 	}
