@@ -72,6 +72,7 @@ func Faults() []Fault {
 		checksumFaults,
 		badChecksumFaults,
 		gsoFaults,
+		queueFaults(),
 		serverFaults(),
 		historyFaults,
 	)

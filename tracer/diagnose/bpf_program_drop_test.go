@@ -67,9 +67,9 @@ func TestBPFProgramDrop(t *testing.T) {
 		{"another socket's copy", tracer.Drop{Reason: "SOCKET_FILTER", Function: "raw_rcv_skb"}, nil, Unexplained, "seen", "", ""},
 		{"XDP, or no memory", tracer.Drop{Reason: "NOT_SPECIFIED", Function: "veth_xdp_rcv_skb"}, nil, Unexplained, "seen", "", ""},
 		{"a queue, or tc", tracer.Drop{Function: "__dev_queue_xmit"}, nil, Unexplained, "seen", "", ""},
-		{"a queue", tracer.Drop{Reason: "QDISC_DROP", Function: "__dev_queue_xmit"}, nil, Unexplained, "seen", "", ""},
+		{"a queue", tracer.Drop{Reason: "QDISC_DROP", Function: "__dev_queue_xmit"}, nil, "qdisc-drop", "seen", "", ""},
 		{"a firewall", tracer.Drop{Reason: "NETFILTER_DROP", Function: "nft_do_chain"}, nil, "policy-drop", "seen", "", ""},
-		{"a full socket", tracer.Drop{Reason: "PROTO_MEM", Function: "udp_queue_rcv_one_skb"}, nil, Unexplained, "seen", "", ""},
+		{"a full socket", tracer.Drop{Reason: "PROTO_MEM", Function: "udp_queue_rcv_one_skb"}, nil, "server-buffer-full", "seen", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.node == nil {

@@ -44,6 +44,8 @@ var rules = []rule{
 	{"tunnel-checksum", tunnelChecksum},
 	{"checksum-bad", checksumBad},
 	{"gso-drop", gsoDrop},
+	{"server-buffer-full", serverBufferFull},
+	{"qdisc-drop", qdiscDrop},
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
 	{"upstream-timeout", upstreamTimeout},

@@ -66,7 +66,7 @@ func TestPolicyDrop(t *testing.T) {
 		{"conntrack's confirmation", dropIn(tracer.HookPostrouting, tracer.Drop{Confirm: true}), nil, Unexplained, ""},
 		{"another function", dropIn(tracer.HookPrerouting, tracer.Drop{By: &tracer.By{Name: "conntrack", How: tracer.HowSeen}}), nil, Unexplained, ""},
 		{"a rule, or IPVS", dropIn("", tracer.Drop{By: rule}), balanced, Unexplained, ""},
-		{"not netfilter", dropIn("", tracer.Drop{Reason: "PROTO_MEM", Function: "udp_queue_rcv_one_skb"}), nil, Unexplained, ""},
+		{"not netfilter", dropIn("", tracer.Drop{Reason: "NOMEM", Function: "ip_finish_output2"}), nil, Unexplained, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.node == nil {

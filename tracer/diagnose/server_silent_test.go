@@ -42,7 +42,7 @@ func TestServerSilent(t *testing.T) {
 		{"the same without reasons", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("", "udp_destruct_sock")}, nil, "server-silent", tracer.ConfidenceSeen},
 		{"a copy was dropped", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("NETFILTER_DROP", "nf_hook_slow")}, nil, Unexplained, ""},
 		{"not at its socket", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived}, nil, Unexplained, ""},
-		{"no room", node(listens), tracer.OutcomeDropped, []tracer.Hop{arrived, full}, nil, Unexplained, ""},
+		{"no room", node(listens), tracer.OutcomeDropped, []tracer.Hop{arrived, full}, nil, "server-buffer-full", ""},
 		{"a reply left", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, Unexplained, ""},
 		{"answered", node(listens), tracer.OutcomeAnswered, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, "", ""},
 	}
