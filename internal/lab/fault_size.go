@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"net/netip"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -50,6 +52,21 @@ func sizeFaults() []Fault {
 			Break: inNodeA("ip link set eth0 mtu 1300"),
 			Ask:   askLarge,
 			Mend:  inNodeA("ip link set eth0 mtu 1500"),
+		},
+		{
+			ID:    "fragment-lost",
+			Title: "A firewall on another node drops fragments that have no ports.",
+			Watch: []string{Client, NodeA},
+			Break: func(ctx context.Context, l *Lab) error { // before conntrack, if any, puts them together
+				return l.NodeB.NFT(ctx, "table inet fence { chain fence { type filter hook prerouting priority -450; ip frag-off & 0x1fff == 178 drop; }\n}")
+			},
+			Ask: func(ctx context.Context, l *Lab, name string) error {
+				_, err := l.Client.Lookup(ctx, LookupOptions{
+					Server: netip.AddrPortFrom(l.DNSB.Addr, dnsPort), Name: "big3000." + name, Type: dns.TypeTXT, EDNSSize: 4096, Timeout: Patience(500 * time.Millisecond),
+				})
+				return err
+			},
+			Mend: func(ctx context.Context, l *Lab) error { return l.NodeB.NFT(ctx, "delete table inet fence") },
 		},
 	}
 }

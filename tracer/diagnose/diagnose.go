@@ -41,6 +41,7 @@ var rules = []rule{
 	{"wrong-mac", wrongMAC},
 	{"ipv6-off", ipv6Off},
 	{"mtu-too-big", mtuTooBig},
+	{"fragment-lost", fragmentLost},
 	{"tunnel-checksum", tunnelChecksum},
 	{"checksum-bad", checksumBad},
 	{"gso-drop", gsoDrop},
