@@ -63,6 +63,7 @@ const (
 func Faults() []Fault {
 	return slices.Concat(
 		serviceFaults,
+		natFaults,
 		conntrackFaults,
 		policyFaults,
 		nodelocalFaults,

@@ -20,6 +20,7 @@ var rules = []rule{
 	{"service-no-endpoints", serviceNoEndpoints},
 	{"stale-endpoint", staleEndpoint},
 	{"reply-not-untranslated", replyNotUntranslated},
+	{"hairpin-failed", hairpinFailed},
 	{"snat-ports-exhausted", snatPortsExhausted},
 	{"conntrack-race", conntrackRace},
 	{"conntrack-full", fullConntrack},

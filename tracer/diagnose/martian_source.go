@@ -15,6 +15,9 @@ func martianSource(c *Case) *tracer.Finding {
 		return nil
 	}
 	for leg, drop := range c.Drops() {
+		if c.hairpinned(leg, drop) {
+			continue
+		}
 		src, dst := outerAddrs(drop)
 		what := ""
 		switch drop.Drop.Reason {
