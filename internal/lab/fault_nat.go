@@ -23,6 +23,13 @@ var natFaults = []Fault{
 		Ask:   askFromDNSA,
 		Mend:  inNodeA("bridge link set dev veth-dns hairpin on"),
 	},
+	{
+		ID:    "masquerade-wrong-source",
+		Title: "A rule of node-a gives queries a source that node-b has no route to.",
+		Lab:   remote,
+		Break: inTurn(inNodeB("ip route del default"), iptables(NodeA, "-t nat -I POSTROUTING -d 10.244.2.53 -p udp --dport 53 -j SNAT --to-source 198.51.100.7")),
+		Mend:  iptables(NodeA, "-t nat -D POSTROUTING -d 10.244.2.53 -p udp --dport 53 -j SNAT --to-source 198.51.100.7"),
+	},
 }
 
 func askFromDNSA(ctx context.Context, l *Lab, name string) error {

@@ -21,6 +21,7 @@ var rules = []rule{
 	{"stale-endpoint", staleEndpoint},
 	{"reply-not-untranslated", replyNotUntranslated},
 	{"hairpin-failed", hairpinFailed},
+	{"masquerade-wrong-source", masqueradeWrongSource},
 	{"snat-ports-exhausted", snatPortsExhausted},
 	{"conntrack-race", conntrackRace},
 	{"conntrack-full", fullConntrack},
