@@ -48,6 +48,7 @@ var rules = []rule{
 	{"checksum-bad", checksumBad},
 	{"gso-drop", gsoDrop},
 	{"server-buffer-full", serverBufferFull},
+	{"backlog-full", backlogFull},
 	{"qdisc-drop", qdiscDrop},
 	{"no-listener", noListener},
 	{"server-refused", serverRefused},
