@@ -16,6 +16,8 @@ type half struct {
 	next   uint32 // sequence number behind all that was taken in, in order
 	ahead  []aheadOf
 	msg    *tcpMessage // the one that is not whole yet
+	hole   hole
+	missed uint64 // time of the newest that nobody could read
 }
 
 // aheadOf is a segment before whose bytes others are missing.
@@ -47,7 +49,7 @@ func (h *half) start(isn uint32) {
 
 // has reports whether all bytes of a segment have come before.
 func (h *half) has(t *TCP) bool {
-	return h.synced && int32(h.next-t.Seq) >= int32(t.Len)
+	return (h.synced || h.hole.open) && int32(h.next-t.Seq) >= int32(t.Len)
 }
 
 // readSegment takes in what e says of the stream.
@@ -64,7 +66,7 @@ func (c *Correlator) readSegment(leg *legState, e *Event) {
 	if int(e.DNSOffset) < len(e.Captured) {
 		payload = e.Captured[e.DNSOffset:min(len(e.Captured), int(e.DNSOffset)+int(e.TCP.Len))]
 	}
-	if s.unread = len(payload) == 0 && !s.conn.half(leg.response).has(e.TCP); s.unread {
+	if len(payload) == 0 && !s.conn.half(leg.response).has(e.TCP) {
 		return
 	}
 	fresh := s.read == 0 // else it has grown: receivers join segments (GRO)
@@ -75,12 +77,9 @@ func (c *Correlator) readSegment(leg *legState, e *Event) {
 // feed takes in a segment's payload, and those that have waited for it.
 func (c *Correlator) feed(a aheadOf, fresh bool) {
 	h := a.leg.tcp.conn.half(a.leg.response)
-	if !h.synced {
-		if !startsMessage(a.payload, a.leg.response) {
-			a.leg.tcp.unread = true
-			return
-		}
-		h.synced, h.next = true, a.seq
+	if !h.synced && !h.resume(a) {
+		c.leave(h, a, fresh)
+		return
 	}
 	switch behind := int(int32(h.next - a.seq)); {
 	case behind < 0:
@@ -90,9 +89,7 @@ func (c *Correlator) feed(a aheadOf, fresh bool) {
 			return
 		}
 	case behind > 0:
-		if fresh {
-			c.repeat(h, a)
-		}
+		c.repeat(h, a, fresh)
 		if behind >= a.size {
 			return
 		}
@@ -154,13 +151,10 @@ func (c *Correlator) take(h *half, a aheadOf) {
 		m := h.msg
 		n := m.take(a.payload, a.size)
 		if n == 0 { // a length that was not captured: where the next message begins is not known
-			h.synced, h.msg = false, nil
-			a.leg.tcp.unread = true
+			h.tear(m.start, a)
 			break
 		}
-		if !slices.Contains(m.legs, a.leg) {
-			m.legs = append(m.legs, a.leg)
-		}
+		m.add(a.leg)
 		a.payload, a.size = a.payload[min(n, len(a.payload)):], a.size-n
 		h.next += uint32(n)
 		c.recognise(a.leg.tcp.conn, m, a.leg.response)
@@ -270,26 +264,32 @@ func (n *connState) asked(m *Message) *lookupState {
 }
 
 // repeat gives a segment whose bytes have come before to the lookups whose
-// messages they are.
-func (c *Correlator) repeat(h *half, a aheadOf) {
-	a.leg.tcp.again = true
-	conn := a.leg.tcp.conn
-	for _, l := range conn.lookups {
+// messages they are; one that is not fresh has grown since it was first seen.
+func (c *Correlator) repeat(h *half, a aheadOf, fresh bool) {
+	a.leg.tcp.again = a.leg.tcp.again || fresh
+	for _, l := range a.leg.tcp.conn.lookups {
 		for _, m := range []*tcpMessage{l.request, l.answer} {
 			if m != nil && m != h.msg && m.overlaps(a) {
-				m.legs = append(m.legs, a.leg)
+				m.add(a.leg)
 				c.own(l, a.leg)
 			}
 		}
 	}
 	if m := h.msg; m != nil && m.overlaps(a) {
-		m.legs = append(m.legs, a.leg)
+		m.add(a.leg)
 		if m.lookup != nil {
 			c.own(m.lookup, a.leg)
 		}
 	}
-	if a.leg.holders == 0 && (h.msg == nil || !slices.Contains(h.msg.legs, a.leg)) {
+	if fresh && a.leg.holders == 0 && !h.hole.has(a) && (h.msg == nil || !slices.Contains(h.msg.legs, a.leg)) {
 		c.forgetLeg(a.leg)
+	}
+}
+
+// add notes that a segment has bytes of the message.
+func (m *tcpMessage) add(leg *legState) {
+	if !slices.Contains(m.legs, leg) {
+		m.legs = append(m.legs, leg)
 	}
 }
 

@@ -34,12 +34,11 @@ type appointment struct {
 
 // segment is what a leg over TCP carries.
 type segment struct {
-	conn   *connState
-	kind   string // as in Leg.Segment
-	seq    uint32
-	read   uint16 // bytes of its payload that were taken in
-	again  bool   // its bytes were seen before
-	unread bool   // its payload could not be read so far
+	conn  *connState
+	kind  string // as in Leg.Segment
+	seq   uint32
+	read  uint16 // bytes of its payload that were taken in
+	again bool   // its bytes were seen before
 }
 
 // is reports whether t may be the same segment.

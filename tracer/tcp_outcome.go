@@ -19,14 +19,17 @@ func (c *Correlator) takeUnread(l *lookupState) {
 			c.own(l, leg)
 		}
 	}
-	unread := false
+	unread, server := false, &l.conn.server
 	for _, leg := range l.conn.legs {
 		if leg.holders == 0 && !leg.forgotten && (l.request == nil || leg.response) {
 			unread = true
+			if leg.response { // the others' answers may be there too
+				server.missed = max(server.missed, leg.events[0].Time)
+			}
 			c.own(l, leg)
 		}
 	}
-	if unread {
+	if unread || l.request != nil && l.answer == nil && server.unreadAfter(l.sent) {
 		l.why = append(l.why, "not all that the connection carried could be read")
 	}
 }
