@@ -173,7 +173,7 @@ func (l *lookupState) judge(out *Lookup) {
 	case l.conn != nil && l.judgeStream(out):
 	case l.conn == nil && reply != nil && l.judgeReply(out, reply):
 	case l.conn == nil && l.judgeQueries(out):
-	case l.judgeQuotes(out, nil):
+	case l.judgeErrors(out):
 	case l.cutShort:
 		out.Outcome, out.Detail = OutcomeIncomplete, "the trace ended before its time was up"
 		out.Why = append(out.Why, "the trace ended before its time was up")

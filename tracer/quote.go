@@ -94,6 +94,14 @@ func (l *lookupState) judgeQuotes(out *Lookup, condition func(*legState) bool) b
 	return false
 }
 
+// judgeErrors judges by the newest ICMP error, with nothing else to judge by. To
+// TCP, one that tells of a smaller MTU is no failure, unless it was not heard.
+func (l *lookupState) judgeErrors(out *Lookup) bool {
+	return l.judgeQuotes(out, func(q *legState) bool {
+		return l.conn == nil || !q.quote.tooBig() || q.fate() != nil && len(out.Why) == 0
+	})
+}
+
 // quoteDetail says who refused what, and whether that was heard.
 func (l *legState) quoteDetail(out *Lookup) string {
 	s := fmt.Sprintf("%s from %s", l.quote, l.quote.From)
@@ -111,6 +119,7 @@ const (
 	icmpUnreachable  = 3
 	icmpFragNeeded   = 4
 	icmp6Unreachable = 1
+	icmp6TooBig      = 2
 )
 
 // icmpNames are those of RFC 792, RFC 1122 section 3.2.2.1 and RFC 1812 section 5.2.7.1.

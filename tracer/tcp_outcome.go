@@ -141,13 +141,6 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 		if leg.quote != nil || (leg.tcp.kind == "data") != (l.request != nil) || leg.tcp.kind == "FIN" || leg.tcp.kind == "RST" {
 			continue
 		}
-		what := "the " + leg.tcp.kind
-		switch {
-		case leg.tcp.kind == "data" && leg.response:
-			what = "the reply"
-		case leg.tcp.kind == "data":
-			what = "the query"
-		}
 		if e := leg.rejection(); e != nil && !leg.response {
 			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeRejected, "ICMP "+e.ICMP.String(), e.NetNS, e.Time
 			return true
@@ -155,12 +148,33 @@ func (l *lookupState) judgeSegments(out *Lookup) bool {
 		if !leg.response && l.judgeQuotes(out, func(q *legState) bool { return q.refuses(leg) }) {
 			return true
 		}
-		if fate := leg.segmentFate(); fate != nil && !(leg.response && out.noSocket(fate) && l.goneFrom(fate)) {
-			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, what+": "+out.describe(fate), fate.NetNS, fate.Time
+		fate := leg.segmentFate()
+		if fate == nil || leg.response && out.noSocket(fate) && l.goneFrom(fate) {
+			continue
+		}
+		switch l.afterDrop(leg, fate) {
+		case resentArrived:
+		case resentUnknown:
+			const why = "the reply was too big for its way (MTU), and it is not known whether what was sent again arrived"
+			out.Outcome, out.Detail, out.Why = OutcomeIncomplete, why, append(out.Why, why)
+			return true
+		default:
+			out.Outcome, out.Detail, out.FateNetNS, l.decided = OutcomeDropped, leg.carried()+": "+out.describe(fate), fate.NetNS, fate.Time
 			return true
 		}
 	}
 	return false
+}
+
+// carried names what a segment has.
+func (l *legState) carried() string {
+	switch {
+	case l.tcp.kind == "data" && l.response:
+		return "the reply"
+	case l.tcp.kind == "data":
+		return "the query"
+	}
+	return "the " + l.tcp.kind
 }
 
 // segmentFate is fate for a segment: one that TCP had, and threw away as it had
