@@ -106,7 +106,10 @@ func (c *Correlator) feed(a aheadOf, fresh bool) {
 
 // follows returns which of the segments that came too early is next, or -1.
 func (h *half) follows() int {
-	return slices.IndexFunc(h.ahead, func(a aheadOf) bool { return h.synced && int32(a.seq-h.next) <= 0 })
+	return slices.IndexFunc(h.ahead, func(a aheadOf) bool {
+		behind := int32(h.next - a.seq)
+		return h.synced && behind >= 0 || h.hole.open && behind > 0
+	})
 }
 
 // skip gives up the bytes before the first segment that came too early.
@@ -200,6 +203,10 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 			m.message = message
 		}
 	}
+	if m.done && len(m.data) < min(m.size, 2+headerLen) && response && m.lookup == nil { // whose it is was not captured
+		conn.server.missed = max(conn.server.missed, m.legs[len(m.legs)-1].events[0].Time)
+		return
+	}
 	if m.message != nil && response && m.lookup == nil {
 		if m.lookup = conn.asked(m.message); m.lookup != nil {
 			m.lookup.answer = m
@@ -219,7 +226,12 @@ func (c *Correlator) recognise(conn *connState, m *tcpMessage, response bool) {
 		l.question, l.id = m.message, m.message.ID
 		c.stories.ask(l)
 	}
-	if response && m.done && !l.reached && m.isHome(l) {
+	c.arrive(l)
+}
+
+// arrive notes that all of a lookup's answer has reached the client, if it has.
+func (c *Correlator) arrive(l *lookupState) {
+	if m := l.answer; m != nil && m.done && !l.reached && m.isHome(l) {
 		l.reached, l.arrived = true, l.last
 		c.postpone(l)
 	}
@@ -274,6 +286,7 @@ func (c *Correlator) repeat(h *half, a aheadOf, fresh bool) {
 				c.own(l, a.leg)
 			}
 		}
+		c.arrive(l) // segments that have waited for others may be home already
 	}
 	if m := h.msg; m != nil && m.overlaps(a) {
 		m.add(a.leg)

@@ -34,7 +34,7 @@ func (h *half) resume(a aheadOf) bool {
 	case startsMessage(a.payload, a.leg.response):
 		h.next, h.missed = a.seq, max(h.missed, h.hole.since)
 		h.hole.to, h.hole.open = a.seq, false
-		h.ahead = slices.DeleteFunc(h.ahead, func(b aheadOf) bool { return int32(b.seq-a.seq) < 0 })
+		h.ahead = slices.DeleteFunc(h.ahead, func(b aheadOf) bool { return int32(b.seq+uint32(b.size)-a.seq) <= 0 })
 	default:
 		return false
 	}
