@@ -90,7 +90,7 @@ func (c *Case) count(found []tracer.Finding) {
 		case !known:
 		case n > 0:
 			f.Evidence = append(f.Evidence, c.riseText(k.netns, k.name, rise))
-			if told && f.Confidence == tracer.ConfidenceSeen && span(rise) <= closely {
+			if told && reason(k.drop) != "" && f.Confidence == tracer.ConfidenceSeen && span(rise) <= closely {
 				f.Confidence = tracer.ConfidenceConfirmed
 			}
 		case !k.loose:
@@ -99,21 +99,41 @@ func (c *Case) count(found []tracer.Finding) {
 	}
 }
 
-// counted returns what should have counted the drops.
+// several are the reasons for which a function drops, where the kernel does not
+// say which: before 5.17. The counter that rose tells it.
+var several = map[string][]string{
+	"__udp4_lib_rcv":          {"NO_SOCKET", "UDP_CSUM"},
+	"__udp6_lib_rcv":          {"NO_SOCKET", "UDP_CSUM"},
+	"udp_queue_rcv_one_skb":   {"UDP_CSUM", "SOCKET_RCVBUFF", "PROTO_MEM"},
+	"udpv6_queue_rcv_one_skb": {"UDP_CSUM", "SOCKET_RCVBUFF", "PROTO_MEM"},
+}
+
+// counted returns what should have counted the drops, or may have.
 func (c *Case) counted() (list []counted) {
 	for _, h := range c.Drops() {
-		of, known := counters[reason(h)]
-		name := of.name(h)
-		if !known || name == "" || h.NetNS == 0 || of.transport != "" && of.transport != c.transportAt(h) {
+		if why := reason(h); why != "" {
+			list = c.addCounted(list, h, counters[why])
 			continue
 		}
-		i := slices.IndexFunc(list, func(k counted) bool { return k.name == name && k.netns == h.NetNS })
-		if i < 0 {
-			list = append(list, counted{counter: of, name: name, netns: h.NetNS, drop: h, first: h.Time, last: h.Time})
-			continue
+		for _, why := range several[h.Drop.Function] {
+			of := counters[why]
+			of.loose = true
+			list = c.addCounted(list, h, of)
 		}
-		list[i].first, list[i].last = min(list[i].first, h.Time), max(list[i].last, h.Time)
 	}
+	return list
+}
+
+func (c *Case) addCounted(list []counted, h *tracer.Hop, of counter) []counted {
+	name := of.name(h)
+	if name == "" || h.NetNS == 0 || of.transport != "" && of.transport != c.transportAt(h) {
+		return list
+	}
+	i := slices.IndexFunc(list, func(k counted) bool { return k.name == name && k.netns == h.NetNS })
+	if i < 0 {
+		return append(list, counted{counter: of, name: name, netns: h.NetNS, drop: h, first: h.Time, last: h.Time})
+	}
+	list[i].first, list[i].last = min(list[i].first, h.Time), max(list[i].last, h.Time)
 	return list
 }
 

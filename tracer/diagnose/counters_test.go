@@ -31,6 +31,8 @@ func TestCount(t *testing.T) {
 	gre.Tunnel = &tracer.Tunnel{Kind: "gre", Src: netip.MustParseAddrPort("192.0.2.1:0"), Dst: netip.MustParseAddrPort("192.0.2.2:0")}
 	inferred := dropFor("")
 	inferred.Drop.Inferred = "UDP_CSUM"
+	unknown := dropFor("")
+	unknown.Drop.Function = "__udp4_lib_rcv"
 	const rose, not = "UdpInCsumErrors of dns-b rose by 1 in the 1.0 s around it", "UdpInCsumErrors of dns-b did not rise in the 1.0 s around it"
 	for _, c := range []struct {
 		name       string
@@ -43,6 +45,7 @@ func TestCount(t *testing.T) {
 		{name: "agrees", drop: dropFor("UDP_CSUM"), counters: counts(map[string]uint64{"UdpInCsumErrors": 1, "UdpInErrors": 1}), line: rose, confidence: tracer.ConfidenceConfirmed},
 		{name: "disagrees", drop: dropFor("UDP_CSUM"), counters: counts(map[string]uint64{"UdpInCsumErrors": 0}), line: not, confidence: tracer.ConfidenceSeen},
 		{name: "an older kernel", drop: inferred, counters: counts(map[string]uint64{"UdpInCsumErrors": 1}), line: rose, confidence: tracer.ConfidenceConfirmed},
+		{name: "no reason at all", drop: unknown, counters: counts(map[string]uint64{"UdpInCsumErrors": 1, "UdpNoPorts": 0}), line: rose, confidence: tracer.ConfidenceSeen},
 		{name: "IPv6", drop: v6, counters: counts(map[string]uint64{"UdpInCsumErrors": 1, "Udp6InCsumErrors": 0}), line: "Udp6InCsumErrors of dns-b did not rise in the 1.0 s around it", confidence: tracer.ConfidenceSeen},
 		{name: "a tunnel over IPv4", drop: vxlan, counters: counts(map[string]uint64{"UdpInCsumErrors": 1}), line: rose, confidence: tracer.ConfidenceConfirmed},
 		{name: "a tunnel without UDP", drop: gre, counters: counts(map[string]uint64{"UdpInCsumErrors": 1}), confidence: tracer.ConfidenceSeen},
