@@ -56,12 +56,13 @@ func joined(e *Event) bool {
 // piece is a stretch of a datagram's payload.
 type piece struct{ from, to uint32 }
 
-// assembled reports whether all fragments of a reply have reached the client.
+// assembled reports whether all fragments of a reply have reached the client, and
+// none was dropped there.
 func (l *lookupState) assembled(ipid uint16) bool {
 	var pieces []piece
 	last := false
 	for _, leg := range l.legs {
-		if !leg.isPiece(true, ipid) {
+		if !leg.isPiece(true, ipid) || leg.fate() != nil {
 			continue
 		}
 		for _, e := range leg.events {

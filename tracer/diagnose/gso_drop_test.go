@@ -47,7 +47,7 @@ func TestGSODrop(t *testing.T) {
 
 		{"one segment", node, []tracer.Hop{single, dropped(nsNodeB, "eth0", "NOT_SPECIFIED", "validate_xmit_skb")}, Unexplained, tracer.ConfidenceSeen, ""},
 		{"elsewhere", node, []tracer.Hop{sent, large(dropped(nsNodeB, "eth0", "NOT_SPECIFIED", "ip_finish_output"))}, Unexplained, tracer.ConfidenceSeen, ""},
-		{"another reason", node, []tracer.Hop{sent, large(dropped(nsNodeB, "eth0", "QDISC_DROP", "validate_xmit_skb"))}, Unexplained, tracer.ConfidenceSeen, ""},
+		{"another reason", node, []tracer.Hop{sent, large(dropped(nsNodeB, "eth0", "QDISC_DROP", "validate_xmit_skb"))}, "qdisc-drop", tracer.ConfidenceSeen, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := fakeLookup(tracer.OutcomeDropped, c.hops...)

@@ -31,7 +31,7 @@ func ipv6Off(c *Case) *tracer.Finding {
 			if pod == nil {
 				continue
 			}
-			f.Confidence, off = tracer.ConfidenceLikely, true
+			f.Confidence = tracer.ConfidenceLikely
 			f.Evidence = append(f.Evidence, fmt.Sprintf("nobody behind %s has %v, and %s is the only pod there without IPv6", dev, drop.Dst.Addr(), pod.Name()))
 			ns, dev = pod, peer.Name
 		default:
