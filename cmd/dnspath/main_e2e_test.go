@@ -65,6 +65,14 @@ func sameEverywhere(t *testing.T, why string) {
 	}
 }
 
+// onOneGuest skips a test that takes too long for each kernel.
+func onOneGuest(t *testing.T) {
+	t.Helper()
+	if why := lab.NotHere(); why != "" {
+		t.Skip(why)
+	}
+}
+
 // raise makes a lab for one test, with a DNS server in both DNS pods.
 func raise(t *testing.T, cfg lab.Config) *lab.Lab {
 	t.Helper()

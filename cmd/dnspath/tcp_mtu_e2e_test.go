@@ -18,6 +18,7 @@ import (
 // Answers over TCP that meet a smaller MTU are dropped once, and sent again in
 // segments that fit: all lookups of the connection are answered.
 func TestTCPPathMTU(t *testing.T) {
+	sameEverywhere(t, "the same decides on every kernel")
 	for _, server := range []string{"10.244.2.53", "fd00:10:244:2::53"} {
 		t.Run(server, func(t *testing.T) {
 			l := raise(t, lab.Config{})

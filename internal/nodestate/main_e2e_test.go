@@ -31,6 +31,9 @@ type state struct {
 
 func raise(t *testing.T, cfg lab.Config) *state {
 	t.Helper()
+	if why := lab.NotHere(); why != "" {
+		t.Skip(why)
+	}
 	l, err := lab.New(t.Context(), cfg)
 	if errors.Is(err, lab.ErrNotSupported) {
 		t.Skip(err)
