@@ -18,6 +18,7 @@ type Case struct {
 	node    Node
 	history *history
 	unread  []string // what the rule that is asked could not read, and why
+	gaps    []string // the same, of rules that found nothing
 }
 
 // Failed reports whether the lookup ended without an answer for its client.

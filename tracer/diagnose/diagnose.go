@@ -145,15 +145,21 @@ func (c *Case) ask(r rule) *tracer.Finding {
 	c.unread = nil
 	f := r.find(c)
 	if f == nil {
+		c.gaps = append(c.gaps, c.unread...)
 		return nil
 	}
 	f.ID = r.id
-	for _, gap := range c.unread {
+	tellGaps(f, c.unread)
+	return f
+}
+
+// tellGaps adds to the evidence what could not be read, each once.
+func tellGaps(f *tracer.Finding, gaps []string) {
+	for _, gap := range gaps {
 		if line := "not read: " + gap; !slices.Contains(f.Evidence, line) {
 			f.Evidence = append(f.Evidence, line)
 		}
 	}
-	return f
 }
 
 // unexplained tells what was seen last.
@@ -163,5 +169,6 @@ func (c *Case) unexplained() tracer.Finding {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the %s was seen last at %s", legName(leg), c.At(h)))
 	}
 	f.Evidence = append(f.Evidence, c.rises()...)
+	tellGaps(&f, c.gaps) // with which a rule might have told more
 	return f
 }
