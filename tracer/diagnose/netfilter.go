@@ -18,7 +18,7 @@ func reasonOf(h *tracer.Hop) string {
 
 // refused reports whether netfilter dropped a packet: a rule, conntrack, NAT or IPVS.
 func refused(h *tracer.Hop) bool {
-	return h.Drop != nil && (reasonOf(h) == "NETFILTER_DROP" || h.Drop.Function == "nft_do_chain")
+	return h.Drop != nil && (reason(h) == "NETFILTER_DROP" || h.Drop.Function == "nft_do_chain")
 }
 
 // refusedByRule reports whether it was a rule, or a chain's policy, that did so.
