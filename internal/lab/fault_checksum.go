@@ -64,13 +64,6 @@ var badChecksumFaults = []Fault{
 		Mend:  unspoil(Client),
 	},
 	{
-		ID:    "checksum-bad/reply",
-		Title: "Something in the DNS pod writes over the UDP checksum of its replies.",
-		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
-		Break: inTurn(computeSums, spoil(DNSB, "udp sport 53", udpSum)),
-		Mend:  unspoil(DNSB),
-	},
-	{
 		ID:    "conntrack-invalid/query",
 		Title: "Something in the client's pod writes over the UDP checksum of its queries, and kube-proxy's rule drops what conntrack calls invalid.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
