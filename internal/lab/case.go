@@ -23,18 +23,11 @@ func Cases() []Fault {
 		},
 		{
 			ID:    "case-1/ipvs",
-			Title: "Pods of one node can't resolve: the other node is reached by IP in IP, and IPVS has TCP alone.",
+			Title: "Pods of one node can't resolve: the other node is reached by IP in IP, and IPVS has no entry for the service.",
 			Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSB}, BridgeNF: true, Overlay: OverlayIPIP},
 			Finds: []string{"service-not-translated"},
-			Break: func(ctx context.Context, l *Lab) error {
-				return l.NodeA.Command(ctx, "ipvsadm", "-D", "-u", Service().String()).Run()
-			},
-			Mend: func(ctx context.Context, l *Lab) error {
-				if err := l.NodeA.Command(ctx, "ipvsadm", "-A", "-u", Service().String(), "-s", "rr").Run(); err != nil {
-					return err
-				}
-				return l.NodeA.Command(ctx, "ipvsadm", "-a", "-u", Service().String(), "-r", netip.AddrPortFrom(l.DNSB.Addr, dnsPort).String(), "-m").Run()
-			},
+			Break: func(_ context.Context, l *Lab) error { return l.NodeA.clearIPVS() },
+			Mend:  endpoints(DNSB),
 		},
 		{
 			ID:    "case-2",
