@@ -64,21 +64,6 @@ var serviceFaults = []Fault{
 		Mend:  forgetConnections,
 	},
 	{
-		ID:    "stale-endpoint/ipvs",
-		Title: "The same with IPVS, told not to give up its connections.",
-		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSB}, BridgeNF: true},
-		Break: func(ctx context.Context, l *Lab) error {
-			if err := replacePod(ctx, l); err != nil {
-				return err
-			}
-			return l.NodeA.SetSysctl("net.ipv4.vs.expire_nodest_conn", "0")
-		},
-		Ask: askFromOnePort,
-		Mend: func(_ context.Context, l *Lab) error {
-			return l.NodeA.SetSysctl("net.ipv4.vs.expire_nodest_conn", "1")
-		},
-	},
-	{
 		ID:    "reply-not-untranslated",
 		Title: "The DNS pod is on the client's own node, whose bridge does not show its packets to netfilter.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSA}},
