@@ -90,6 +90,8 @@ var dropLocations = []dropLocation{
 	{"neigh_invalidate", "net/core/neighbour.c", []string{"NEIGH_FAILED"}, "its next hop does not answer (ARP, neighbour discovery)"},
 	{"__neigh_event_send", "net/core/neighbour.c", []string{"NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_DEAD"},
 		"one of: its next hop is known not to answer; too many packets wait for the answer; its entry was removed meanwhile"},
+	{"neigh_destroy", "net/core/neighbour.c", []string{"QUEUE_PURGE", unspecified}, "it waited for its next hop's address, and the entry was removed: its device lost its carrier or went down"},
+	{"neigh_flush_dev", "net/core/neighbour.c", []string{"QUEUE_PURGE", unspecified}, "it waited for its next hop's address, and its device lost its carrier or went down"},
 	{"neigh_resolve_output", "net/core/neighbour.c", []string{"NEIGH_HH_FILLFAIL"}, "its link header could not be written"},
 	{"neigh_connected_output", "net/core/neighbour.c", []string{"NEIGH_HH_FILLFAIL"}, "its link header could not be written"},
 

@@ -39,9 +39,19 @@ func mayMeetDevice(h *tracer.Hop) bool {
 	case "NO_TX_TARGET", "DEV_READY":
 		return true
 	case "", "NOT_SPECIFIED":
-		return deviceFunctions[h.Drop.Function] || isNeighbourDrop(h)
+		return deviceFunctions[h.Drop.Function] || flushedWith[h.Drop.Function] || isNeighbourDrop(h)
+	case "QUEUE_PURGE":
+		return flushedWith[h.Drop.Function]
 	}
 	return isNeighbourDrop(h)
+}
+
+// flushedWith are the functions that forget the neighbours of a device that has gone
+// down or lost its carrier (a bridge, with the last of its ports), and with them the
+// packets that waited for their addresses (net/core/neighbour.c). The device tells
+// so up to a second late (net/core/link_watch.c).
+var flushedWith = map[string]bool{
+	"neigh_destroy": true, "neigh_flush_dev": true, "__neigh_ifdown": true, "neigh_carrier_down": true, "neigh_ifdown": true,
 }
 
 // deviceFunctions free, without a reason, what a device that is down can't take.

@@ -58,6 +58,12 @@ func TestDeviceDown(t *testing.T) {
 	checkDiagnosis(t, pair(down, up), l, id)
 	checkFinding(t, l, tracer.ConfidenceLikely, "veth-dns of node-b is down", "")
 
+	for _, why := range []string{"QUEUE_PURGE", "NOT_SPECIFIED"} { // it waited for its neighbour when the bridge lost its carrier
+		flushed := dropped(nsNodeB, "cni0", why, "neigh_destroy")
+		checkDiagnosis(t, pair(down, up), fakeLookup(tracer.OutcomeDropped, flushed), id)
+		checkDiagnosis(t, pair(up, up), fakeLookup(tracer.OutcomeDropped, flushed), Unexplained)
+	}
+
 	checkDiagnosis(t, pair(up, up), fakeLookup(tracer.OutcomeDropped, failed), "neighbour-failed")
 	refused := fakeLookup(tracer.OutcomeDropped, dropped(nsNodeB, "cni0", "NETFILTER_DROP", "nft_do_chain"))
 	checkDiagnosis(t, pair(down, up), refused, "policy-drop")

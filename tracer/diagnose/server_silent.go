@@ -70,7 +70,7 @@ func unread(leg *tracer.Leg) *tracer.Hop {
 		if h.Drop == nil {
 			continue
 		}
-		if why := reason(h); why == "QUEUE_PURGE" || (why == "" || why == "NOT_SPECIFIED") && purgedIn[h.Drop.Function] {
+		if why := reason(h); why == "QUEUE_PURGE" && !flushedWith[h.Drop.Function] || (why == "" || why == "NOT_SPECIFIED") && purgedIn[h.Drop.Function] {
 			return h
 		}
 	}
