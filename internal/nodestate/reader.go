@@ -22,13 +22,16 @@ import (
 )
 
 // How long what was read is good: a second, and twenty times as long as it took,
-// so that reading one part never costs more than a twentieth of a processor. And
-// how long one part is waited for: a verdict should be there within 200 ms, and is
+// so that reading one part costs no more than a twentieth of a processor. What
+// takes very long is good for three seconds and three times as long as it took: of
+// what changes when names cease to resolve, an older picture is a wrong one. And how
+// long one part is waited for: a verdict should be there within 200 ms, and is
 // on a node that has time; on a busy one a late verdict is better than none.
 const (
 	goodFor      = time.Second
 	goodPerSpent = 20
-	readLimit    = time.Second
+	goodAtMost   = 3 * time.Second
+	readLimit    = 3 * time.Second
 )
 
 // maxSpaces bounds how many namespaces are remembered, maxParts how much of each.
@@ -108,7 +111,7 @@ type part struct {
 
 // good reports whether what was read, or is being read, need not be read again.
 func (p *part) good(now time.Time) bool {
-	return !p.ended() || now.Sub(p.since) < max(goodFor, goodPerSpent*p.spent)
+	return !p.ended() || now.Sub(p.since) < max(goodFor, min(goodPerSpent*p.spent, goodAtMost+3*p.spent))
 }
 
 func (s *space) Name() string { return s.NetNS.Name }

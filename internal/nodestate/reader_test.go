@@ -53,11 +53,11 @@ func TestReadOnce(t *testing.T) {
 	})
 }
 
-// TestSlowRead has a part take two seconds: nobody waits for it for longer than
+// TestSlowRead has a part take a long time: nobody waits for it for longer than
 // readLimit, nobody reads it a second time meanwhile, and it is good later.
 func TestSlowRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, c := newSpace(), countingRead{takes: 2 * time.Second}
+		s, c := newSpace(), countingRead{takes: readLimit + time.Second}
 		start := time.Now()
 		for range 1000 {
 			if _, err := once(s, "key", c.read); !errors.Is(err, errSlow) {
@@ -71,6 +71,11 @@ func TestSlowRead(t *testing.T) {
 		if n, err := once(s, "key", c.read); n != 1 || err != nil {
 			t.Errorf("read %d (%v), want what took long", n, err)
 		}
+		time.Sleep(goodAtMost + 3*c.takes)
+		if _, err := once(s, "key", c.read); !errors.Is(err, errSlow) || c.calls.Load() != 2 {
+			t.Errorf("read %d times (%v), want an old picture taken anew", c.calls.Load(), err)
+		}
+		time.Sleep(c.takes)
 	})
 }
 

@@ -97,3 +97,28 @@ func TestHistory(t *testing.T) {
 		t.Errorf("%d kept, want %d", len(h), maxHistory)
 	}
 }
+
+// TestUpToDate holds that rules which have changed are read anew, though not when
+// that was done a moment ago and took long. Without nftables their version is 0.
+func TestUpToDate(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		version uint32
+		spent   time.Duration
+		anew    bool
+	}{
+		{"as they were", 0, 100 * time.Millisecond, false},
+		{"changed", 5, 100 * time.Millisecond, true},
+		{"changed, and reading takes long", 5, 2 * time.Second, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := NewReader(func(uint32) string { return "/nowhere" }, time.Second)
+			r.have.asked = time.Now() // no symbols are read
+			s := &space{born: time.Now().Add(-time.Second), spent: tt.spent, version: tt.version}
+			r.spaces[node] = history{s}
+			if anew := r.upToDate(node) != s; anew != tt.anew {
+				t.Errorf("read anew: %v, want %v", anew, tt.anew)
+			}
+		})
+	}
+}

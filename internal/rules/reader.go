@@ -34,10 +34,13 @@ func NewReader(path func(inode uint32) string, keep time.Duration) *Reader {
 
 // How long what was read of a namespace is good: a second, and twenty times as
 // long as it took, so that reading never costs more than a twentieth of a
-// processor. What could not be read is left alone for longer.
+// processor. Where the kernel says that its rules have changed since, and a verdict
+// hangs on it, twice as long as it took. What could not be read is left alone for
+// longer.
 const (
 	goodFor      = time.Second
 	goodPerSpent = 20
+	oldPerSpent  = 2
 	failedFor    = 30 * time.Second
 	spendAtMost  = 4 * time.Second
 )
@@ -54,6 +57,7 @@ type space struct {
 	nftables bool // this kernel has them
 	born     time.Time
 	bornAt   uint64 // the same, ns of CLOCK_MONOTONIC
+	version  uint32 // of nftables' rules then; 0: not known
 	spent    time.Duration
 	err      error
 
@@ -213,6 +217,21 @@ func (r *Reader) current(netns uint32) *space {
 	if s := h.last(); s != nil && now.Sub(s.born) < s.good() {
 		return s
 	}
+	return r.anew(netns, now)
+}
+
+// upToDate is current, and anew too if the rules have changed since.
+func (r *Reader) upToDate(netns uint32) *space {
+	s := r.current(netns)
+	if s == nil || s.err != nil || time.Since(s.born) < oldPerSpent*s.spent || s.version == s.askVersion() {
+		return s
+	}
+	return r.anew(netns, time.Now())
+}
+
+// anew begins to read a namespace; nil if that has gone.
+func (r *Reader) anew(netns uint32, now time.Time) *space {
+	h := r.spaces[netns]
 	path := r.path(netns)
 	if netns == 0 || path == "" {
 		return nil
@@ -226,6 +245,7 @@ func (r *Reader) current(netns uint32) *space {
 		live: newLiveTables(), saved: map[string]savedTables{}, legacy: map[string][]string{},
 		attached: map[Device][]string{}, answers: map[memo]*Answer{}, foreseen: map[memo]bool{}, services: map[ServiceQuery]*Service{},
 	}
+	s.version = s.askVersion()
 	r.spaces[netns] = h.add(s, r.keep)
 	return s
 }

@@ -38,7 +38,7 @@ func (r *Reader) Service(netns uint32, q ServiceQuery) (*Service, error) {
 }
 
 func (r *Reader) service(netns uint32, q ServiceQuery) (*Service, error) {
-	s := r.current(netns)
+	s := r.upToDate(netns)
 	if s == nil || s.err != nil {
 		return nil, spaceError(s)
 	}
