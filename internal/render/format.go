@@ -43,15 +43,20 @@ func printable(s string) string {
 	return s
 }
 
-// path is printable for what has arrows of ours in it, as the way through
-// chains has.
+// path is printable for texts of ours, which have arrows and microseconds in them
+// between what others wrote.
 func path(s string) string {
-	const arrow = " → "
-	parts := strings.Split(s, arrow)
-	for i := range parts {
-		parts[i] = printable(parts[i])
+	var b strings.Builder
+	for {
+		i := strings.IndexAny(s, "→µ")
+		if i < 0 {
+			b.WriteString(printable(s))
+			return b.String()
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
+		b.WriteString(printable(s[:i]) + s[i:i+n])
+		s = s[i+n:]
 	}
-	return strings.Join(parts, arrow)
 }
 
 // ANSI colours; paint leaves text as it is where none are wanted.

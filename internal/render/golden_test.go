@@ -200,6 +200,18 @@ func TestDuration(t *testing.T) {
 	}
 }
 
+func TestPath(t *testing.T) {
+	for s, want := range map[string]string{
+		"10.96.0.10:53 → 10.244.2.53:53 after 380µs": "10.96.0.10:53 → 10.244.2.53:53 after 380µs",
+		"→µ":                  "→µ",
+		"a\x1b[31m → b\u202e": `a\x1b[31m → b\u202e`,
+	} {
+		if got := path(s); got != want {
+			t.Errorf("path(%q) = %q, want %q", s, got, want)
+		}
+	}
+}
+
 // symbols are what text has beside printable ASCII.
 const symbols = "→µ✓✗≤\n"
 
