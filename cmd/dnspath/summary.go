@@ -20,6 +20,7 @@ type summary struct {
 	outcomes map[string]uint64
 	rcodes   map[string]uint64
 	findings map[string]uint64
+	causes   causes
 	latency  *hdrhistogram.Histogram // ns, of those answered
 }
 
@@ -33,7 +34,7 @@ const (
 func newSummary(since time.Time) *summary {
 	return &summary{
 		since: since, outcomes: map[string]uint64{}, rcodes: map[string]uint64{}, findings: map[string]uint64{},
-		latency: hdrhistogram.New(shortest, longest, digits),
+		causes: newCauses(), latency: hdrhistogram.New(shortest, longest, digits),
 	}
 }
 
@@ -42,8 +43,9 @@ func (s *summary) add(r *render.Record) {
 	if r.Rcode != "" {
 		s.rcodes[r.Rcode]++
 	}
-	for _, f := range r.Findings {
-		s.findings[f.ID]++
+	for i := range r.Findings {
+		s.findings[r.Findings[i].ID]++
+		s.causes.add(&r.Findings[i])
 	}
 	if r.Outcome == "answered" && r.LatencyNS > 0 {
 		// never an error: the value is within the bounds
@@ -77,9 +79,7 @@ func (s *summary) write(w io.Writer, now time.Time) {
 		}
 		fmt.Fprintln(w)
 	}
-	if len(s.findings) > 0 {
-		fmt.Fprintf(w, "dnspath: causes: %s\n", counts(s.findings))
-	}
+	s.causes.write(w)
 }
 
 // shown is a quantile with the digits that it has.
