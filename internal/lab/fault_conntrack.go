@@ -15,6 +15,9 @@ var conntrackFaults = []Fault{
 		Title: "The client's node gives queries its own address, and one port, which another query has.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
 		Break: func(ctx context.Context, l *Lab) error {
+			if err := keepConnections(l.NodeA); err != nil {
+				return err
+			}
 			rule := "-t nat -I POSTROUTING -p udp -d 10.244.2.53 --dport 53 -j SNAT --to-source 10.244.1.0:4000-4000"
 			if err := l.NodeA.IPTables(ctx, strings.Fields(rule)...); err != nil {
 				return err

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -99,6 +101,9 @@ func loseRules(ctx context.Context, l *Lab) error {
 // replacePod has the client ask the DNS pod on the other node, which then goes:
 // the service is left with that on its own.
 func replacePod(ctx context.Context, l *Lab) error {
+	if err := keepConnections(l.NodeA); err != nil {
+		return err
+	}
 	if err := askFromOnePort(ctx, l, "before.example.test."); err != nil {
 		return err
 	}
@@ -106,6 +111,12 @@ func replacePod(ctx context.Context, l *Lab) error {
 		return err
 	}
 	return l.SetEndpoints(ctx, DNSA)
+}
+
+// keepConnections has conntrack remember datagrams for the kernel's 30 s, and longer
+// on a machine where dnspath itself takes that long to start.
+func keepConnections(ns *NS) error {
+	return ns.SetSysctl("net.netfilter.nf_conntrack_udp_timeout", fmt.Sprint(int(Patience(30*time.Second).Seconds())))
 }
 
 // askFromOnePort is AskService, always from the same port.
