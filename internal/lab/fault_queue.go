@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -36,6 +38,26 @@ func queueFaults() []Fault {
 			},
 		},
 		{
+			ID:    "backlog-full",
+			Title: "A CPU may queue one received packet, and the reply comes in fragments.",
+			Lab:   serviceOnB,
+			Break: func(_ context.Context, l *Lab) error {
+				if os.Getenv(guestEnv) == "" {
+					return notSupported("a queue of received packets of the lab's own", "a machine without other users: scripts/vm")
+				}
+				usual, err := os.ReadFile(maxBacklog)
+				if err != nil {
+					return err
+				}
+				l.onClose(func() error { return os.WriteFile(maxBacklog, usual, 0o644) })
+				return setMaxBacklog(0)
+			},
+			Ask: func(ctx context.Context, l *Lab, name string) error {
+				return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: "big3000." + name, Type: dns.TypeTXT, EDNSSize: 4096})
+			},
+			Mend: func(context.Context, *Lab) error { return setMaxBacklog(1000) },
+		},
+		{
 			ID:    "qdisc-drop",
 			Title: "The queue of node-a's wire has no room.",
 			Lab:   serviceOnB,
@@ -48,6 +70,13 @@ func queueFaults() []Fault {
 			Mend: func(ctx context.Context, l *Lab) error { return tc(ctx, l.NodeA, "del", "") },
 		},
 	}
+}
+
+// maxBacklog is how many packets wait for a CPU, of all namespaces.
+const maxBacklog = "/proc/sys/net/core/netdev_max_backlog"
+
+func setMaxBacklog(packets int) error {
+	return os.WriteFile(maxBacklog, []byte(strconv.Itoa(packets)), 0o644)
 }
 
 // tc sets the queue of a node's wire.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,6 +67,16 @@ var serviceFaults = []Fault{
 		Mend:  forgetConnections,
 	},
 	{
+		ID:    "stale-endpoint/ipvs",
+		Title: "The same with IPVS, told not to give up its connections.",
+		Lab:   Config{Service: ServiceIPVS, Endpoints: []string{DNSB}, BridgeNF: true},
+		Break: func(ctx context.Context, l *Lab) error { // before it, and again: a new service has kube-proxy's settings
+			return errors.Join(expireConnections("0")(ctx, l), replacePod(ctx, l), expireConnections("0")(ctx, l))
+		},
+		Ask:  askFromOnePort,
+		Mend: expireConnections("1"),
+	},
+	{
 		ID:    "reply-not-untranslated",
 		Title: "The DNS pod is on the client's own node, whose bridge does not show its packets to netfilter.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSA}},
@@ -117,6 +128,15 @@ func replacePod(ctx context.Context, l *Lab) error {
 // on a machine where dnspath itself takes that long to start.
 func keepConnections(ns *NS) error {
 	return ns.SetSysctl("net.netfilter.nf_conntrack_udp_timeout", fmt.Sprint(int(Patience(30*time.Second).Seconds())))
+}
+
+// expireConnections says whether IPVS gives up connections with endpoints that were
+// removed. It does so soon after, if it may when they are (ip_vs_del_dest in
+// net/netfilter/ipvs/ip_vs_ctl.c, since 5.9).
+func expireConnections(value string) deed {
+	return func(_ context.Context, l *Lab) error {
+		return l.NodeA.SetSysctl("net.ipv4.vs.expire_nodest_conn", value)
+	}
 }
 
 // askFromOnePort is AskService, always from the same port.

@@ -8,23 +8,33 @@ import (
 
 // backlogFull finds a packet that a CPU's queue of received packets had no room
 // for: those of veths, bridges and tunnels pass it (enqueue_to_backlog,
-// net/core/dev.c).
+// net/core/dev.c). Kernels before 5.17 don't tell that from a device that is down.
 func backlogFull(c *Case) *tracer.Finding {
 	if !c.Failed() {
 		return nil
 	}
 	for leg, drop := range c.Drops() {
-		if reason(drop) != "CPU_BACKLOG" {
-			continue
-		}
-		return &tracer.Finding{
+		ns := c.NetNS(drop.NetNS)
+		f := &tracer.Finding{
 			Confidence: tracer.ConfidenceSeen,
-			Summary:    fmt.Sprintf("a CPU's queue of received packets was full: the %s was dropped in %s", legName(leg), c.NetNS(drop.NetNS).Name()),
+			Summary:    fmt.Sprintf("a CPU's queue of received packets was full: the %s was dropped in %s", legName(leg), ns.Name()),
 			Evidence:   []string{fmt.Sprintf("the %s ended at %s: %s", legName(leg), c.At(drop), dropText(drop))},
 			Mend: []string{
 				"on its node: sysctl -w net.core.netdev_max_backlog=16384 (the second column of /proc/net/softnet_stat counts what is lost, a line for each CPU)",
 				"or spread packets over CPUs: receive packet steering, /sys/class/net/DEV/queues/rx-*/rps_cpus",
 			},
+		}
+		switch {
+		case reason(drop) == "CPU_BACKLOG":
+			return f
+		case (reason(drop) == "" || reason(drop) == "NOT_SPECIFIED") && drop.Drop.Function == "enqueue_to_backlog":
+			l := c.device(ns, drop.Dev)
+			if l == nil || !l.Up {
+				continue
+			}
+			f.Confidence = tracer.ConfidenceConfirmed
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s of %s is up: the queue is all else that drops there", l.Name, ns.Name()))
+			return f
 		}
 	}
 	return nil
