@@ -70,11 +70,11 @@ test-vm: ## Run the end-to-end tests on other kernels alone (root)
 	$(call matrix,-host=false -run '$(RUN)' -skip '$(SKIP)')
 
 .PHONY: findings
-findings: ## Print which finding is named on which kernel, with which probes (root)
+findings: ## Print which finding is named on which kernel, with which probes: FINDING=ID for one (root)
 	$(call need-root,)
 	@scripts/install-deps test
 	@$(MAKE) --no-print-directory build
-	DNSPATH_ALL=1 $(call matrix,-run '^TestFindings$$')
+	DNSPATH_ALL=1 $(call matrix,-timeout 3h -run '^TestFindings$$$(if $(FINDING),/^$(FINDING)$$)')
 
 .PHONY: verifier
 verifier: ## Measure the verifier's costs on all kernels: commit docs/verifier.md (root)

@@ -4,6 +4,7 @@
 //
 //	matrix -kernels "6.1 6.12" -run 'TestPod'         tests
 //	matrix -host=false -update -run TestVerifierCost  the verifier's costs anew
+//	matrix -host=false -update -run TestFindings      which finding is named where
 //	matrix -kernels 6.1 bin/dnspath probes            one command in a guest
 //
 // It runs in the module's folder and needs root. A test fails the run if it
@@ -45,7 +46,7 @@ type settings struct {
 	guests  int      // at one time
 	run     string   // regular expressions for tests, as of go test
 	skip    string
-	update  bool // write docs/verifier.md
+	update  bool // write what is kept in docs/
 	timeout time.Duration
 	command []string // instead of tests
 }
@@ -77,7 +78,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	flags.IntVar(&s.guests, "guests", min(2, runtime.NumCPU()), "`number` of guests at one time")
 	flags.StringVar(&s.run, "run", "", "run only tests that match `regexp`")
 	flags.StringVar(&s.skip, "skip", "", "do not run tests that match `regexp`")
-	flags.BoolVar(&s.update, "update", false, "write what TestVerifierCost measured to "+costsFile)
+	flags.BoolVar(&s.update, "update", false, "write what TestVerifierCost and TestFindings measured to docs/")
 	flags.DurationVar(&s.timeout, "timeout", 25*time.Minute, "for the tests of one kernel")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -131,8 +132,9 @@ func runTests(ctx context.Context, out io.Writer, s settings) error {
 		return context.Cause(ctx)
 	}
 	m.print(out)
+	m.printFindings(out)
 	if s.update {
-		if err := m.writeCosts(); err != nil {
+		if err := m.keep(); err != nil {
 			return err
 		}
 	}

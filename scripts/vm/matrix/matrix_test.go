@@ -99,3 +99,32 @@ func TestQuote(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestFindingsTable has a failure that both ways name, one that takes probes, one
+// that a kernel can't make, and one that is not named.
+func TestFindingsTable(t *testing.T) {
+	name := func(id string) string { return findingsTest + "/" + id }
+	m := &matrix{kernels: []string{host, "5.10", "7.2"}, results: map[string]results{
+		host: {name("a"): {outcome: pass}, name("a/all"): {outcome: pass}},
+		"5.10": {
+			findingsTest: {outcome: pass}, name("a"): {outcome: pass}, name("a/all"): {outcome: pass}, name("a/passive"): {outcome: pass},
+			name("a/ipvs"): {outcome: skip}, name("b"): {outcome: pass}, name("b/all"): {outcome: pass},
+		},
+		"7.2": {
+			name("a/ipvs"): {outcome: pass}, name("a/ipvs/passive"): {outcome: pass},
+			name("b"): {outcome: fail}, name("b/all"): {outcome: fail},
+		},
+	}}
+	var b strings.Builder
+	m.printFindings(&b)
+	want := `
+| finding | 5.10 | 7.2 |
+|---|---:|---:|
+| a | both | – |
+| a/ipvs | – | tracepoints |
+| b | probes | FAIL |
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("table (-want +got):\n%s", diff)
+	}
+}
