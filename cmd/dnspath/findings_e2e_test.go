@@ -48,7 +48,7 @@ func testFaults(t *testing.T, faults []lab.Fault) {
 func sights(t *testing.T, f *lab.Fault) map[string][]string {
 	t.Helper()
 	ways := map[string][]string{}
-	if f.Needs == lab.SightTracepoints {
+	if f.Needs == lab.SightTracepoints || f.Needs == lab.SightHooks && attached(t, "nf_enter") { // by links, which are no probes
 		ways["passive"] = []string{"--passive"}
 	}
 	if f.Needs <= lab.SightHooks && seesHooks(t) || attached(t, "nf_hook_slow") {

@@ -68,7 +68,7 @@ var badChecksumFaults = []Fault{
 		Title: "Something in the client's pod writes over the UDP checksum of its queries, and kube-proxy's rule drops what conntrack calls invalid.",
 		Lab:   Config{Service: ServiceIPTables, Endpoints: []string{DNSB}},
 		Break: inTurn(computeSums, spoil(Client, "udp dport 53", udpSum)),
-		Mend:  unspoil(Client),
+		Mend:  unspoil(Client), Needs: SightHooks,
 	},
 	{
 		ID:    "checksum-bad/service",

@@ -36,7 +36,7 @@ var conntrackFaults = []Fault{
 			}
 			return nft(DNSB, "table inet spoil { chain output { type filter hook output priority 300; udp sport 53 udp checksum set 0x1234; }\n}")(ctx, l)
 		},
-		Mend: nft(DNSB, "delete table inet spoil"),
+		Mend: nft(DNSB, "delete table inet spoil"), Needs: SightHooks, // else just checksum-bad is told
 	},
 	{
 		ID:    "conntrack-full",
