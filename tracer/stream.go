@@ -294,7 +294,8 @@ func (c *Correlator) repeat(h *half, a aheadOf, fresh bool) {
 			c.own(m.lookup, a.leg)
 		}
 	}
-	if fresh && a.leg.holders == 0 && !h.hole.has(a) && (h.msg == nil || !slices.Contains(h.msg.legs, a.leg)) {
+	// What nobody could read may have been of this segment's bytes.
+	if fresh && a.leg.holders == 0 && h.missed == 0 && !h.hole.has(a) && (h.msg == nil || !slices.Contains(h.msg.legs, a.leg)) {
 		c.forgetLeg(a.leg)
 	}
 }

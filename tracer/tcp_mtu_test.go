@@ -1,6 +1,8 @@
 package tracer
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -168,4 +170,52 @@ func verdictAndWhy(l *Lookup) string {
 		s += "; " + why
 	}
 	return s
+}
+
+// TestPathMTUAnyhow holds that nothing is made of large segments that are dropped,
+// if all their bytes arrive in the end, whatever was captured, and in any order.
+func TestPathMTUAnyhow(t *testing.T) {
+	answered := 0
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		s := newScene()
+		st := s.stream()
+		st.server = random.Uint32()
+		var queries, replies []byte
+		for i := range 1 + random.IntN(4) {
+			long := s.query(st.addr, st.to, uint16(2*i), fmt.Sprintf("long%d.example.test.", i), dns.TypeTXT)
+			short := s.query(st.addr, st.to, uint16(2*i+1), fmt.Sprintf("short%d.example.test.", i), dns.TypeA)
+			queries, replies = slices.Concat(queries, framed(long), framed(short)), slices.Concat(replies, answersTo(long, short))
+		}
+		st.open()
+		st.fromClient(TCP{ACK: true}, queries).reachServer()
+		var again []*packet
+		for len(replies) > 0 {
+			n := min(1+random.IntN(8000), len(replies))
+			p := st.fromServer(TCP{}, replies[:n])
+			p.tooBig("PKT_TOO_BIG", "ip_forward")
+			again, replies = append(again, p.inSegments(500+random.IntN(1000))...), replies[n:]
+		}
+		if random.IntN(2) == 0 {
+			random.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+		}
+		each(again, func(p *packet) { p.comeHome() })
+		captured := ipHeaders + random.IntN(capturedMost)
+		for _, e := range s.events {
+			if e.Response {
+				e.Captured = e.Captured[:min(len(e.Captured), captured)]
+			}
+		}
+		for _, l := range correlate(t, CorrelatorOptions{}, s.events) {
+			switch {
+			case l.Outcome == OutcomeAnswered:
+				answered++
+			case l.Outcome != OutcomeIncomplete:
+				t.Errorf("seed %d, %d captured: %s %s", seed, captured, l.Question.Name, verdictAndWhy(l))
+			}
+		}
+	}
+	if answered < 500 {
+		t.Errorf("%d lookups are answered, want most of 1000", answered)
+	}
 }
