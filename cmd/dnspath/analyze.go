@@ -38,7 +38,7 @@ type analyzeFlags struct {
 	types   []string
 	clients []string
 	servers []string
-	failed  bool
+	pick    pickFlags
 	files   []string
 }
 
@@ -50,13 +50,16 @@ func parseAnalyze(e *env, args []string) (*analyzeFlags, capture.Selection, erro
 	fs.StringSliceVar(&f.types, "type", nil, "lookups of this query `type`, such as A or AAAA; repeatable")
 	fs.StringSliceVar(&f.clients, "client", nil, "lookups of clients with this `address` or prefix; repeatable")
 	fs.StringSliceVar(&f.servers, "server", nil, "lookups that asked this `address` or prefix, or were translated to it; repeatable")
-	fs.BoolVar(&f.failed, "failed", false, "lookups without an answer alone")
+	f.pick.register(fs)
 	fs.StringVarP(&f.output, "output", "o", "text", "`format`: text or json, a record a line")
 	var err error
 	if f.files, err = parseWithFiles(fs, args); err != nil {
 		return nil, sel, err
 	}
 	if err := checkOutput(f.output); err != nil {
+		return nil, sel, err
+	}
+	if err := f.pick.check(fs); err != nil {
 		return nil, sel, err
 	}
 	if len(f.files) == 0 {
@@ -68,7 +71,7 @@ func parseAnalyze(e *env, args []string) (*analyzeFlags, capture.Selection, erro
 		}
 	}
 	filter := traceFlags{names: f.names, types: f.types, clients: f.clients, servers: f.servers}
-	sel.Failed = f.failed
+	sel.Pick = f.pick.Pick
 	sel.Filter, err = filter.filter()
 	return f, sel, err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 
+	"github.com/dnspath/dnspath/internal/render"
 	"github.com/dnspath/dnspath/tracer"
 )
 
@@ -33,7 +34,8 @@ func records(put any) (n uint64) {
 	return n
 }
 
-// writeBatch writes the lookups that were asked for, with their causes.
+// writeBatch writes the lookups that were asked for, with their causes. The
+// summary counts those too that --failed and --slower leave out.
 func (o *output) writeBatch(w *bufio.Writer, b batch) error {
 	for i, l := range b.lookups {
 		if b.show[i] || l.Outcome != tracer.OutcomeAnswered {
@@ -41,15 +43,38 @@ func (o *output) writeBatch(w *bufio.Writer, b batch) error {
 		}
 	}
 	o.doctor.Diagnose(b.lookups...)
+	var views []*render.Record
 	for i, l := range b.lookups {
-		if !b.show[i] {
-			continue
+		if b.show[i] {
+			view := o.view.View(l)
+			o.sum.add(view)
+			views = append(views, view)
 		}
-		view := o.view.View(l)
-		o.sum.add(view)
+	}
+	if !o.take(views) {
+		return nil
+	}
+	for _, view := range views {
 		if err := o.writeRecord(w, view); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// take reports whether lookups of one story are shown: all, or, with --failed or
+// --slower, if one of them is such. Those that are such it then counts.
+func (o *output) take(views []*render.Record) bool {
+	if o.picksAll() {
+		return true
+	}
+	if o.full() || !o.flags.pick.TakesAny(views) {
+		return false
+	}
+	for _, view := range views {
+		if o.flags.pick.Takes(view.Fate()) {
+			o.count()
+		}
+	}
+	return true
 }

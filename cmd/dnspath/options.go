@@ -13,6 +13,7 @@ import (
 
 	"github.com/dnspath/dnspath/internal/kernel"
 	"github.com/dnspath/dnspath/internal/names"
+	"github.com/dnspath/dnspath/internal/render"
 	"github.com/dnspath/dnspath/tracer"
 )
 
@@ -87,6 +88,22 @@ func (o *observeFlags) options() (tracer.Options, error) {
 	}
 	opts.NetNS, err = findNetNS(o.netns)
 	return opts, err
+}
+
+// pickFlags are those that show some of the lookups alone, shared by the verbs
+// that show them.
+type pickFlags struct{ render.Pick }
+
+func (p *pickFlags) register(fs *pflag.FlagSet) {
+	fs.BoolVar(&p.Failed, "failed", false, "show those alone that did not end well, with their story: no answer, an error code but NXDOMAIN, a query sent again, a named cause, incomplete")
+	fs.DurationVar(&p.Slower, "slower", 0, "show those alone that had no answer within this `duration`, with their story; with --failed, either kind")
+}
+
+func (p *pickFlags) check(fs *pflag.FlagSet) error {
+	if fs.Changed("slower") {
+		return positive("slower", p.Slower)
+	}
+	return nil
 }
 
 func (o *observeFlags) parseBackend() (tracer.Backend, error) {

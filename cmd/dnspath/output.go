@@ -37,7 +37,7 @@ type output struct {
 	stop   context.CancelFunc // ends the trace
 
 	story     batch // what has come of the story that comes
-	shown     int
+	shown     atomic.Int64
 	outcomes  map[string]uint64
 	unwritten atomic.Uint64
 	queue     chan any
@@ -87,23 +87,37 @@ func (o *output) start(release string) error {
 
 // lookup takes a lookup that has ended. Those of a story come one after the other.
 func (o *output) lookup(l *tracer.Lookup) {
-	full := o.flags.count > 0 && o.shown >= o.flags.count
+	full := o.full()
 	if full && len(o.story.lookups) == 0 {
 		return
 	}
 	show := !full && o.filter.Match(l)
 	if show {
-		o.shown++
 		o.outcomes[string(l.Outcome)]++
 	}
 	if o.story.add(l, show) {
 		o.put(o.story)
 		o.story = batch{}
 	}
-	if show && o.shown == o.flags.count {
+	if show && o.picksAll() {
+		o.count()
+	}
+}
+
+// picksAll reports whether all lookups are shown that the filter lets through:
+// then they are counted as they come. Which the others are the goroutine that
+// writes finds out, and counts them.
+func (o *output) picksAll() bool { return o.flags.pick.Pick == render.Pick{} }
+
+// count counts a lookup that is shown, and ends the trace after the last.
+func (o *output) count() {
+	if o.shown.Add(1) == int64(o.flags.count) {
 		o.stop()
 	}
 }
+
+// full reports whether as many lookups were shown as are wanted.
+func (o *output) full() bool { return o.flags.count > 0 && o.shown.Load() >= int64(o.flags.count) }
 
 // event takes an observation.
 func (o *output) event(e *tracer.Event) {

@@ -14,7 +14,8 @@ import (
 	"github.com/dnspath/dnspath/internal/render"
 )
 
-// summary counts the lookups that were shown.
+// summary counts the lookups that were asked for, those too that --failed and
+// --slower leave out.
 type summary struct {
 	since    time.Time
 	outcomes map[string]uint64

@@ -20,7 +20,8 @@ import (
 )
 
 const traceUsage = `Show DNS lookups live: a block for each when it has ended, with every hop of its
-query and its reply, what rewrote it, and where it died.
+query and its reply, what rewrote it, and where it died. What --failed and --slower
+leave out is counted in the summary and in the export's stats all the same.
 
 Usage:
   dnspath [trace] [flags]
@@ -32,6 +33,7 @@ Examples:
   dnspath --client 10.244.1.10 --count 5    the next five of one pod
   dnspath --netns node-a --netns pod-1      only what happens in these namespaces
   dnspath --port 53 --port 1053             DNS on other ports too
+  dnspath --failed --slower 100ms           what is wrong alone: may stay on for days
   dnspath -o json --events > trace.json     everything, for later
   dnspath -o json --node worker-1 > b.json  one node's part, for dnspath analyze
 `
@@ -44,6 +46,7 @@ type traceFlags struct {
 	types     []string
 	clients   []string
 	servers   []string
+	pick      pickFlags
 	timeout   time.Duration
 	duration  time.Duration
 	count     int
@@ -64,6 +67,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	fs.StringSliceVar(&f.types, "type", nil, "lookups of this query `type`, such as A or AAAA; repeatable")
 	fs.StringSliceVar(&f.clients, "client", nil, "lookups of clients with this `address` or prefix; repeatable")
 	fs.StringSliceVar(&f.servers, "server", nil, "lookups that asked this `address` or prefix, or were translated to it; repeatable")
+	f.pick.register(fs)
 	fs.StringVarP(&f.output, "output", "o", "text", "`format`: text or json, a record a line")
 	fs.DurationVar(&f.timeout, "timeout", 5*time.Second, "a lookup without an answer for this `duration` is lost")
 	fs.DurationVar(&f.duration, "duration", 0, "end after this `duration` (default: until interrupted)")
@@ -82,7 +86,7 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 		return nil, err
 	}
 	f.selection = selection(fs)
-	errs := []error{positive("timeout", f.timeout), positive("max-lookups", f.open), f.checkRules()}
+	errs := []error{positive("timeout", f.timeout), positive("max-lookups", f.open), f.checkRules(), f.pick.check(fs), f.checkSlower()}
 	if fs.Changed("duration") {
 		errs = append(errs, positive("duration", f.duration))
 	}
@@ -100,12 +104,24 @@ func parseTrace(e *env, args []string) (*traceFlags, error) {
 	return f, nil
 }
 
+// checkSlower refuses a time that no answer is waited for.
+func (f *traceFlags) checkSlower() error {
+	if f.pick.Slower >= f.timeout {
+		return usagef("--slower: %v is not less than --timeout, %v: a lookup is lost then", f.pick.Slower, f.timeout)
+	}
+	return nil
+}
+
 // selection returns the flags given that leave lookups out of an export. A
 // reader must know: what is not in the file may have been seen all the same.
 func selection(fs *pflag.FlagSet) []string {
 	given := []string{}
-	for _, name := range []string{"name", "type", "client", "server", "netns", "port", "count"} {
-		if f := fs.Lookup(name); f.Changed {
+	for _, name := range []string{"name", "type", "client", "server", "netns", "port", "failed", "slower", "count"} {
+		switch f := fs.Lookup(name); {
+		case !f.Changed || f.Value.String() == "false":
+		case f.Value.Type() == "bool":
+			given = append(given, "--"+name)
+		default:
 			given = append(given, fmt.Sprintf("--%s %s", name, strings.Trim(f.Value.String(), "[]")))
 		}
 	}

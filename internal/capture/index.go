@@ -29,6 +29,8 @@ type lookup struct {
 	tcp        bool
 	local      bool // its query was seen to be sent: the client is on this node
 	outcome    string
+	fate       render.Fate
+	story      string // its first lookup's ID; "": it is alone
 	incomplete bool
 	whole      bool // a record that was joined before
 
@@ -76,7 +78,18 @@ type (
 		Outcome    string       `json:"outcome"`
 		Incomplete bool         `json:"incomplete"`
 		Nodes      []string     `json:"nodes"`
+		Story      string       `json:"story"`
 		Legs       []legJSON    `json:"legs"`
+		fateJSON
+	}
+	// fateJSON is what a lookup's fate depends on, besides its outcome.
+	fateJSON struct {
+		Attempts  int              `json:"attempts"`
+		LatencyNS uint64           `json:"latency_ns"`
+		Rcode     string           `json:"rcode"`
+		Defect    string           `json:"defect"`
+		Findings  []render.Finding `json:"findings"`
+		Links     []render.Link    `json:"links"`
 	}
 	endpointJSON struct {
 		Addr netip.Addr `json:"addr"`
@@ -207,6 +220,7 @@ func parseLookup(text []byte) (*lookup, string, error) {
 		id: id, start: j.Time.UnixNano(), name: strings.ToLower(j.Name), qtype: j.QType, dnsID: j.DNSID, tcp: j.Transport == "tcp",
 		local: j.Client.NetNS != 0, outcome: j.Outcome, incomplete: j.Incomplete, whole: len(j.Nodes) > 0,
 		client: j.Client.addrPort(), server: j.Server.addrPort(), backend: j.Backend.addrPort(),
+		fate: j.fate(j.Outcome), story: j.Story,
 	}
 	l.end = l.start
 	for i := range j.Legs {
@@ -217,6 +231,11 @@ func parseLookup(text []byte) (*lookup, string, error) {
 		l.legs = append(l.legs, g)
 	}
 	return l, j.Node, nil
+}
+
+func (j *fateJSON) fate(outcome string) render.Fate {
+	r := render.Record{Outcome: outcome, Attempts: j.Attempts, LatencyNS: j.LatencyNS, Rcode: j.Rcode, Defect: j.Defect, Findings: j.Findings, Links: j.Links}
+	return r.Fate()
 }
 
 // parseID reads a lookup's ID.

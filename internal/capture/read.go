@@ -169,7 +169,7 @@ func (f *file) takeLookup(l line) error {
 	}
 	c := f.capture
 	got.source, got.offset, got.length = f.source, l.offset, len(l.text)
-	got.name, got.qtype, got.outcome = c.intern(got.name), c.intern(got.qtype), c.intern(got.outcome)
+	got.name, got.qtype, got.outcome, got.story = c.intern(got.name), c.intern(got.qtype), c.intern(got.outcome), c.intern(got.story)
 	got.node = f.node(name)
 	s := f.session(got.node)
 	if s.first == 0 {

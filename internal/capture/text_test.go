@@ -2,6 +2,7 @@ package capture
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,55 @@ func TestStable(t *testing.T) {
 	}
 }
 
+// TestPickedStory holds that what is in one story with a lookup that is picked is
+// shown too, if the filter lets it through.
+func TestPickedStory(t *testing.T) {
+	w := newWorld()
+	w.begin("a")
+	for i, name := range []string{"alone.", "first.", "lost.", "last."} {
+		outcome := "answered"
+		if name == "lost." {
+			outcome = "lost"
+		}
+		w.see(time.Duration(i+1)*time.Second, look{node: "a", name: name, id: uint16(i), local: true, outcome: outcome, legs: []render.Leg{
+			way("query", 1, hop(0, "tx", "eth0", pod, service)),
+		}})
+	}
+	w.end("a")
+	text := w.files["a"].String()
+	for _, id := range []string{"2", "3", "4"} {
+		text = strings.Replace(text, `"id":"000000000000000`+id+`"`, `"id":"000000000000000`+id+`","story":"0000000000000002"`, 1)
+	}
+	c, err := Read([]Source{source("a.json", text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		want []string
+	}{
+		{"", []string{"first.", "lost.", "last."}},
+		{"last.", nil},
+	} {
+		var names []string
+		if tt.name != "" {
+			names = []string{tt.name}
+		}
+		filter, err := tracer.NewFilter(tracer.FilterOptions{Names: names})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		if err := c.Join().Each(Selection{Filter: filter, Pick: render.Pick{Failed: true}}, func(r *render.Record) error {
+			got = append(got, r.Name)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		check(t, "names picked of "+tt.name, tt.want, got)
+	}
+}
+
 func TestSelection(t *testing.T) {
 	c, err := Read(scene().sources())
 	if err != nil {
@@ -83,14 +133,16 @@ func TestSelection(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		filter tracer.FilterOptions
-		failed bool
+		pick   render.Pick
 		want   []string
 	}{
-		{"all", tracer.FilterOptions{}, false, []string{"web.", "db.", "gone.", "one."}},
-		{"failed", tracer.FilterOptions{}, true, []string{"db.", "gone.", "one."}},
-		{"name", tracer.FilterOptions{Names: []string{"db.example.test"}}, false, []string{"db."}},
-		{"name, failed", tracer.FilterOptions{Names: []string{"web.example.test"}}, true, nil},
-		{"type", tracer.FilterOptions{Types: []string{"AAAA"}}, false, nil},
+		{"all", tracer.FilterOptions{}, render.Pick{}, []string{"web.", "db.", "gone.", "one."}},
+		{"failed", tracer.FilterOptions{}, render.Pick{Failed: true}, []string{"db.", "gone.", "one."}},
+		{"name", tracer.FilterOptions{Names: []string{"db.example.test"}}, render.Pick{}, []string{"db."}},
+		{"name, failed", tracer.FilterOptions{Names: []string{"web.example.test"}}, render.Pick{Failed: true}, nil},
+		{"type", tracer.FilterOptions{Types: []string{"AAAA"}}, render.Pick{}, nil},
+		{"slower", tracer.FilterOptions{}, render.Pick{Slower: time.Second}, []string{"db.", "gone.", "one."}},
+		{"slower than 0.7 ms", tracer.FilterOptions{}, render.Pick{Slower: 699 * time.Microsecond}, []string{"web.", "db.", "gone.", "one."}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			filter, err := tracer.NewFilter(tt.filter)
@@ -98,7 +150,7 @@ func TestSelection(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			if err := j.Each(Selection{Filter: filter, Failed: tt.failed}, func(r *render.Record) error {
+			if err := j.Each(Selection{Filter: filter, Pick: tt.pick}, func(r *render.Record) error {
 				labels := dns.SplitDomainName(r.Name)
 				got = append(got, labels[0]+".")
 				return nil

@@ -52,8 +52,8 @@ type StatsRecord struct {
 	Events      uint64            `json:"events"`
 	Lookups     uint64            `json:"lookups"`
 	Outcomes    map[string]uint64 `json:"outcomes"`
-	Rcodes      map[string]uint64 `json:"rcodes,omitempty"`   // of the replies to lookups shown
-	Findings    map[string]uint64 `json:"findings,omitempty"` // of lookups shown
+	Rcodes      map[string]uint64 `json:"rcodes,omitempty"`   // of the replies to the lookups of Outcomes
+	Findings    map[string]uint64 `json:"findings,omitempty"` // of the same
 	Latency     *Quantiles        `json:"latency_ns,omitempty"`
 	Lost        map[string]uint64 `json:"lost"` // events in the kernel, by what was full
 	Undecodable uint64            `json:"undecodable"`
