@@ -34,6 +34,19 @@ func records(put any) (n uint64) {
 	return n
 }
 
+// size estimates how many bytes what is put takes.
+func size(put any) (n int64) {
+	switch p := put.(type) {
+	case batch:
+		for _, l := range p.lookups {
+			n += int64(l.Size())
+		}
+	case *tracer.Event:
+		n = int64(p.Size())
+	}
+	return n
+}
+
 // writeBatch writes the lookups that were asked for, with their causes. The
 // summary counts those too that --failed and --slower leave out.
 func (o *output) writeBatch(w *bufio.Writer, b batch) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,7 +27,7 @@ func testOutput(f *traceFlags) *output {
 	return &output{
 		flags: f, filter: filter, rules: noExplainer{}, doctor: doctor{diagnose.New(reader), nil}, sum: newSummary(time.Time{}), stop: func() {},
 		view:     &render.Context{Wall: func(ns uint64) time.Time { return time.Unix(0, int64(ns)) }, NetNS: func(uint32) (string, string) { return "", "" }},
-		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
+		outcomes: map[string]uint64{}, queue: make(chan queued, maxQueued), done: make(chan error, 1),
 	}
 }
 
@@ -51,8 +52,8 @@ func written(t *testing.T, o *output, lookups ...*tracer.Lookup) (names []string
 	close(o.queue)
 	var b bytes.Buffer
 	w := bufio.NewWriter(&b)
-	for record := range o.queue {
-		if err := o.writeRecord(w, record); err != nil {
+	for q := range o.queue {
+		if err := o.writeRecord(w, q.record); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,5 +106,57 @@ func TestShowPicked(t *testing.T) {
 				t.Errorf("counted (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What waits for the output is bounded in bytes, what comes beyond is counted, and
+// there is room again when some was written.
+func TestQueueBytes(t *testing.T) {
+	o := testOutput(&traceFlags{})
+	large := func() *tracer.Lookup {
+		l := ended("large.", tracer.OutcomeAnswered, time.Millisecond, nil)
+		l.Legs = []tracer.Leg{{Hops: make([]tracer.Hop, 1, maxBytes/1000/int(unsafe.Sizeof(tracer.Hop{})))}}
+		return l
+	}
+	one := int64(large().Size())
+	room := uint64(maxBytes / one)
+	if room < 900 || room > 1000 {
+		t.Fatalf("%d lookups of %d bytes fill the queue; want some 1,000", room, one)
+	}
+	l := large() // the memory of one is enough
+	for range room + 5 {
+		o.lookup(l)
+	}
+	if got := uint64(len(o.queue)); got != room || o.unwritten.Load() != 5 {
+		t.Errorf("%d lookups wait, %d are counted as not written; want %d and 5", got, o.unwritten.Load(), room)
+	}
+	var b bytes.Buffer
+	o.env = &env{stdout: &b}
+	go o.write()
+	for o.bytes.Load() > 0 { // till all is written
+		time.Sleep(time.Millisecond)
+	}
+	o.lookup(l)
+	close(o.queue)
+	if err := <-o.done; err != nil {
+		t.Fatal(err)
+	}
+	if got := uint64(strings.Count(b.String(), "\n")); got != room+1 || o.unwritten.Load() != 5 {
+		t.Errorf("%d lookups were written, %d not; want %d and 5", got, o.unwritten.Load(), room+1)
+	}
+}
+
+// One story that is larger than all that may wait is shown all the same.
+func TestQueueOne(t *testing.T) {
+	o := testOutput(&traceFlags{})
+	large := queued{bytes: maxBytes + 1}
+	if !o.offer(large) {
+		t.Error("it has no room in an empty queue")
+	}
+	if o.offer(large) || o.offer(queued{bytes: 1}) {
+		t.Error("another one has room beside it")
+	}
+	if len(o.queue) != 1 || o.bytes.Load() != maxBytes+1 {
+		t.Errorf("%d wait, of %d bytes; want the first alone", len(o.queue), o.bytes.Load())
 	}
 }

@@ -18,9 +18,20 @@ import (
 	"github.com/dnspath/dnspath/tracer"
 )
 
-// maxQueued bounds what waits for a slow reader of stdout. What comes beyond is
-// counted: the trace itself must not wait, or the kernel's buffer overflows.
-const maxQueued = 16384
+// What may wait for a slow reader of stdout: records, or lookups and stories, and
+// the bytes that these take, for a lookup has 1 KB or, with many attempts, a
+// thousand times that. What comes beyond is counted: the trace itself must not
+// wait, or the kernel's buffer overflows.
+const (
+	maxQueued = 16384
+	maxBytes  = 256 << 20
+)
+
+// queued is what waits to be written.
+type queued struct {
+	record any
+	bytes  int64 // that it takes, estimated
+}
 
 // output writes what a trace finds, on a goroutine of its own.
 type output struct {
@@ -40,8 +51,9 @@ type output struct {
 	shown     atomic.Int64
 	outcomes  map[string]uint64
 	unwritten atomic.Uint64
-	queue     chan any
-	failed    atomic.Bool // the writer has stopped
+	queue     chan queued
+	bytes     atomic.Int64 // of what was put and is not written yet
+	failed    atomic.Bool  // the writer has stopped
 	done      chan error
 }
 
@@ -52,7 +64,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
 		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, r, t), doctor: newDoctor(f, r, t),
 		sum:      newSummary(e.now()),
-		outcomes: map[string]uint64{}, queue: make(chan any, maxQueued), done: make(chan error, 1),
+		outcomes: map[string]uint64{}, queue: make(chan queued, maxQueued), done: make(chan error, 1),
 	}
 }
 
@@ -129,9 +141,8 @@ func (o *output) event(e *tracer.Event) {
 }
 
 func (o *output) put(record any) {
-	select {
-	case o.queue <- record:
-	default:
+	q := queued{record, size(record)}
+	if !o.offer(q) {
 		o.unwritten.Add(records(record))
 	}
 	if o.failed.Load() {
@@ -139,27 +150,48 @@ func (o *output) put(record any) {
 	}
 }
 
+// offer puts a record into the queue if there is room. In an empty one there is,
+// however large it be.
+func (o *output) offer(q queued) bool {
+	if all := o.bytes.Add(q.bytes); all <= maxBytes || all == q.bytes {
+		select {
+		case o.queue <- q:
+			return true
+		default:
+		}
+	}
+	o.bytes.Add(-q.bytes)
+	return false
+}
+
 // write writes records until the queue is closed. It flushes when nothing more
 // waits, so that people see a lookup as soon as it has ended.
 func (o *output) write() {
 	w := bufio.NewWriterSize(o.env.stdout, 1<<16)
 	var err error
-	for record := range o.queue {
-		if err != nil {
-			continue // drain
+	for q := range o.queue {
+		if err == nil { // else drain
+			err = o.writeQueued(w, q.record)
 		}
-		if err = o.writeRecord(w, record); err == nil && len(o.queue) == 0 {
-			err = w.Flush()
-		}
-		if err != nil {
-			o.failed.Store(true)
-			o.stop()
-		}
+		o.bytes.Add(-q.bytes)
 	}
 	if err == nil {
 		err = w.Flush()
 	}
 	o.done <- err
+}
+
+// writeQueued writes a record, and all before it if it is the last that waits.
+func (o *output) writeQueued(w *bufio.Writer, record any) error {
+	err := o.writeRecord(w, record)
+	if err == nil && len(o.queue) == 0 {
+		err = w.Flush()
+	}
+	if err != nil {
+		o.failed.Store(true)
+		o.stop()
+	}
+	return err
 }
 
 func (o *output) writeRecord(w *bufio.Writer, record any) error {
@@ -189,7 +221,7 @@ func (o *output) writeRecord(w *bufio.Writer, record any) error {
 func (o *output) finish() error {
 	stats := o.tracer.Stats()
 	if o.flags.output == "json" {
-		o.queue <- render.Stats(o.node, o.env.now(), &stats, o.outcomes, o.unwritten.Load())
+		o.queue <- queued{record: render.Stats(o.node, o.env.now(), &stats, o.outcomes, o.unwritten.Load())}
 	}
 	close(o.queue)
 	err := <-o.done
@@ -216,7 +248,7 @@ func (o *output) summarizeOn(ctx context.Context) (stop func()) {
 			select {
 			case <-signals:
 				select {
-				case o.queue <- summaryRequest{}:
+				case o.queue <- queued{record: summaryRequest{}}:
 				case <-ctx.Done():
 				}
 			case <-ctx.Done():
