@@ -52,8 +52,9 @@ type output struct {
 	outcomes  map[string]uint64
 	unwritten atomic.Uint64
 	queue     chan queued
-	bytes     atomic.Int64 // of what was put and is not written yet
-	failed    atomic.Bool  // the writer has stopped
+	bytes     atomic.Int64   // of what was put and is not written yet
+	asked     chan os.Signal // for a summary
+	failed    atomic.Bool    // the writer has stopped
 	done      chan error
 }
 
@@ -64,7 +65,7 @@ func newOutput(e *env, f *traceFlags, node string, t *tracer.Tracer) *output {
 		env: e, flags: f, node: node, tracer: t, view: view(node, t),
 		text: render.Text{Color: color, Width: width, AllLegs: f.allLegs}, rules: newExplainer(e, r, t), doctor: newDoctor(f, r, t),
 		sum:      newSummary(e.now()),
-		outcomes: map[string]uint64{}, queue: make(chan queued, maxQueued), done: make(chan error, 1),
+		outcomes: map[string]uint64{}, queue: make(chan queued, maxQueued), asked: make(chan os.Signal, 1), done: make(chan error, 1),
 	}
 }
 
@@ -237,16 +238,23 @@ func (o *output) finish() error {
 // summaryRequest asks for a summary before the end.
 type summaryRequest struct{}
 
+// sumUp asks for a summary, as SIGUSR1 does.
+func (o *output) sumUp() {
+	select {
+	case o.asked <- unix.SIGUSR1:
+	default: // one is asked for already
+	}
+}
+
 // summarizeOn has SIGUSR1 print a summary, until stop is called.
 func (o *output) summarizeOn(ctx context.Context) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGUSR1)
+	signal.Notify(o.asked, unix.SIGUSR1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
-			case <-signals:
+			case <-o.asked:
 				select {
 				case o.queue <- queued{record: summaryRequest{}}:
 				case <-ctx.Done():
@@ -257,7 +265,7 @@ func (o *output) summarizeOn(ctx context.Context) (stop func()) {
 		}
 	}()
 	return func() {
-		signal.Stop(signals)
+		signal.Stop(o.asked)
 		<-done
 	}
 }

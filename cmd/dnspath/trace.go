@@ -186,6 +186,9 @@ func runTrace(ctx context.Context, e *env, args []string) (err error) {
 	}
 	announce(e, t)
 	stopSummaries := out.summarizeOn(ctx)
+	if hears(e) {
+		go obey(e.stdin.(*os.File), map[string]func(){"s": out.sumUp, "q": cancel})
+	}
 	sink := tracer.Sink{Lookup: out.lookup, Event: out.event, Ready: func() error { return makeReady(f.readyFile) }}
 	err = t.Run(ctx, sink)
 	cancel()
@@ -201,7 +204,11 @@ func announce(e *env, t *tracer.Tracer) {
 			attached++
 		}
 	}
-	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends, SIGUSR1 sums up\n", attached, t.Stats().Namespaces)
+	how := "SIGUSR1 sums up"
+	if hears(e) {
+		how = "s and Enter sums up"
+	}
+	fmt.Fprintf(e.stderr, "dnspath: observing with %d probes, in %d network namespaces; Ctrl-C ends, %s\n", attached, t.Stats().Namespaces, how)
 	if blind := blindSpots(t.Probes()); blind != "" {
 		fmt.Fprintf(e.stderr, "dnspath: can't see: %s; dnspath probes tells why\n", blind)
 	}
