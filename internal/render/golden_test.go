@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -213,7 +214,7 @@ func TestPath(t *testing.T) {
 }
 
 // symbols are what text has beside printable ASCII.
-const symbols = "→µ✓✗≤\n"
+const symbols = "→µ✓✗≤…\n"
 
 // FuzzTextIsPrintable holds that nothing which the network or other programs
 // choose reaches a terminal as it is, and that JSON stays one line.
@@ -261,4 +262,22 @@ func FuzzTextIsPrintable(f *testing.F) {
 			t.Errorf("not one line of JSON: %q", line.String())
 		}
 	})
+}
+
+// TestLongWay has a packet that goes round and round.
+func TestLongWay(t *testing.T) {
+	leg := Leg{Direction: "query"}
+	const hops = 2 * rowsShown
+	for i := range hops {
+		leg.Hops = append(leg.Hops, Hop{Hop: "tx", Layer: "device", TNS: uint64(1000 * i), Dev: fmt.Sprint("eth", i)})
+	}
+	var b bytes.Buffer
+	new(Text).leg(&b, &Record{}, leg)
+	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
+	if want := fmt.Sprintf("…  %d lines more, which -o json has", hops-rowsShown); len(lines) != 1+rowsShown+1 || strings.TrimSpace(lines[1+rowsBegin]) != want {
+		t.Errorf("%d lines, %q at the gap; want %d and %q", len(lines), lines[1+rowsBegin], 1+rowsShown+1, want)
+	}
+	if want := "+1.0 µs"; !strings.HasPrefix(strings.TrimSpace(lines[2+rowsBegin]), want) {
+		t.Errorf("after the gap %q, want %s since the line before it", lines[2+rowsBegin], want)
+	}
 }

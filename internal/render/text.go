@@ -179,7 +179,13 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 	if len(leg.Hops) > 0 {
 		last = leg.Hops[0].TNS
 	}
-	for _, row := range rows {
+	for i, row := range rows {
+		if left := len(rows) - rowsShown; left > 0 && i >= rowsBegin && i < rowsBegin+left {
+			if last = row.at; i == rowsBegin {
+				fmt.Fprintf(b, "          …  %d lines more, which -o json has\n", left)
+			}
+			continue
+		}
 		delta := row.sign + duration(row.at-min(last, row.at))
 		if row.sign == "" {
 			delta = "?"
@@ -200,6 +206,14 @@ func (t *Text) leg(b *bytes.Buffer, r *Record, leg Leg) {
 		}
 	}
 }
+
+// rowsShown is how many lines of a packet's way are shown, and rowsBegin how many of
+// them before those that are left out. The longest way through two nodes has some
+// seventy; a packet in a routing loop has a thousand.
+const (
+	rowsShown = 120
+	rowsBegin = 80
+)
 
 // rowsOf makes lines of hops: those in netfilter, one after the other, that
 // changed nothing share one, hook by hook.
