@@ -10,8 +10,8 @@ import (
 // Limits of a Correlator: what is beyond them is evicted and counted.
 const (
 	DefaultMaxLookups = 1 << 16
-	eventsPerLookup   = 4   // on average; most wait for nothing but their answer's last events
-	maxLegEvents      = 512 // a packet in a routing loop passes some 4 hops for each of its 64 lives
+	eventsPerLookup   = 4    // on average; most wait for nothing but their answer's last events
+	maxLegEvents      = 4096 // a packet in a routing loop passes some 40 functions and devices in each of its 64 lives
 	maxLegs           = 64
 	maxGaps           = 1024
 )
