@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"time"
 )
 
 // fdbOfB is node-a's forwarding entry for node-b.
@@ -13,7 +14,8 @@ func impatient(name, dev string) deed {
 	var commands []string
 	for _, family := range []string{"ipv4", "ipv6"} {
 		path := "sysctl net/" + family + "/neigh/" + dev + "/"
-		commands = append(commands, path+"mcast_solicit=1", path+"ucast_solicit=1", path+"retrans_time_ms=50")
+		wait := fmt.Sprint("retrans_time_ms=", Patience(50*time.Millisecond).Milliseconds())
+		commands = append(commands, path+"mcast_solicit=1", path+"ucast_solicit=1", path+wait)
 	}
 	return within(name, commands)
 }
