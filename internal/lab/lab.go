@@ -65,6 +65,8 @@ type Config struct {
 	// OverlayVXLAN (VNI 7, UDP port 8472), OverlayIPIP or OverlayGRE. None, the
 	// empty string, sends them over the wire. It is not for OverlayIPIP.
 	Under Overlay
+	// Relay has this process carry what goes over the wire between the nodes: Lab.Relay.
+	Relay bool
 }
 
 // VXLAN is the shape of a VXLAN overlay.
@@ -80,6 +82,7 @@ type VXLAN struct {
 // Lab is a running lab. Close it.
 type Lab struct {
 	NodeA, NodeB, Client, DNSA, DNSB *NS
+	Relay                            *Relay // with Config.Relay; else nil
 
 	cfg Config
 

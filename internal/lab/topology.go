@@ -97,7 +97,7 @@ func (ns *NS) setSysctls(pairs [][2]string) error {
 // wire makes devices, waits for their carriers, adds addresses and routes, and
 // waits for IPv6.
 func (l *Lab) wire(ctx context.Context) error {
-	if err := addVeth(l.NodeA, WireDev, l.NodeB, WireDev, 1500); err != nil {
+	if err := l.addWire(); err != nil {
 		return err
 	}
 	for i, node := range l.nodes() {
@@ -138,6 +138,14 @@ func (l *Lab) wire(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// addWire joins the nodes.
+func (l *Lab) addWire() error {
+	if l.cfg.Relay {
+		return l.addRelay()
+	}
+	return addVeth(l.NodeA, WireDev, l.NodeB, WireDev, 1500)
 }
 
 // address adds all addresses and routes.
@@ -251,7 +259,7 @@ func (ns *NS) raiseAll(overlay Overlay) error {
 	if err != nil {
 		return fmt.Errorf("list devices in %s: %w", ns.Name, err)
 	}
-	kinds := []string{"device", "veth", "bridge", string(overlay)} // "device" is lo
+	kinds := []string{"device", "veth", "tuntap", "bridge", string(overlay)} // "device" is lo
 	for _, dev := range links {
 		if dev.Attrs().Name != underDev && !slices.Contains(kinds, dev.Type()) {
 			continue
