@@ -55,6 +55,9 @@ func disableKey(dev string) string { return "net/ipv6/conf/" + dev + "/disable_i
 
 // disabled reports whether IPv6 is off on a device, as far as that can be read.
 func (c *Case) disabled(ns NetNS, dev string) bool {
+	if dev == "" { // a packet that a socket had
+		return false
+	}
 	key := disableKey(dev)
 	value, ok := read(c, ns, "sysctl "+key, func() (string, error) { return ns.Sysctl(key) })
 	return ok && value == "1"
