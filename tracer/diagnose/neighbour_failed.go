@@ -63,13 +63,37 @@ func (c *Case) silentNeighbour(leg *tracer.Leg, drop *tracer.Hop) *tracer.Findin
 	for _, n := range neighbours {
 		if n.Addr == next && n.Dev == drop.Dev {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("ip neigh in %s says %v dev %s %s", ns.Name(), next, n.Dev, n.State))
-			if n.State == "FAILED" || n.State == "INCOMPLETE" {
+			switch {
+			case n.State == "FAILED" || n.State == "INCOMPLETE":
 				f.Confidence = tracer.ConfidenceConfirmed
+			case overflowed(drop):
+				f.Summary = fmt.Sprintf("%v answered %s late on %s of %s, and too many packets waited for that", next, asks, drop.Dev, ns.Name())
+				f.Mend = mendLate(ns, drop.Dev, asks)
+				return f
 			}
 		}
 	}
 	f.Mend = c.mendNeighbour(ns, drop.Dev, next, dst)
 	return f
+}
+
+// overflowed reports whether a packet was dropped since too many waited with it for
+// their next hop's answer, which may have come since.
+func overflowed(h *tracer.Hop) bool {
+	return reason(h) == "NEIGH_QUEUEFULL" || h.Drop.Function == "__neigh_event_send"
+}
+
+// mendLate says what to do where a neighbour answers, and not at once: the kernel
+// asks once a second (neigh/DEV/retrans_time_ms), which one lost packet costs.
+func mendLate(ns NetNS, dev, asks string) []string {
+	family := "ipv4"
+	if asks != "ARP" {
+		family = "ipv6"
+	}
+	return []string{
+		fmt.Sprintf("see whether what is behind %s loses packets: %s is asked for again after a second", dev, asks),
+		inNS(ns, fmt.Sprintf("sysctl -w net.%s.neigh.%s.unres_qlen_bytes=1048576, to let more of them wait", family, dev)),
+	}
 }
 
 // nextHop is where a dropped packet was to go next: what it waits for, or its

@@ -20,7 +20,11 @@ func TestNeighbourFailed(t *testing.T) {
 		checkDiagnosis(t, node, l, id)
 		checkFinding(t, l, tracer.ConfidenceConfirmed, "10.244.2.53 does not answer ARP on cni0 of node-b", "kubectl get pods")
 	}
-	l := fakeLookup(tracer.OutcomeDropped, drop)
+	late := fakeNode{nsNodeB: {name: "node-b", neighbours: []Neighbour{{Addr: dst, Dev: "cni0", State: "REACHABLE"}}}}
+	l := fakeLookup(tracer.OutcomeDropped, dropped(nsNodeB, "cni0", "NEIGH_QUEUEFULL", "__neigh_event_send"))
+	checkDiagnosis(t, late, l, id)
+	checkFinding(t, l, tracer.ConfidenceSeen, "10.244.2.53 answered ARP late on cni0 of node-b, and too many packets waited for that", "loses packets")
+	l = fakeLookup(tracer.OutcomeDropped, drop)
 	checkDiagnosis(t, fakeNode{}, l, id)
 	checkFinding(t, l, tracer.ConfidenceSeen, "10.244.2.53 does not answer", "")
 
