@@ -3,6 +3,7 @@ package diagnose
 import (
 	"iter"
 	"net/netip"
+	"slices"
 
 	"github.com/dnspath/dnspath/tracer"
 )
@@ -23,6 +24,8 @@ type past struct {
 	qtype     uint16
 	replyLen  int
 	outcome   tracer.Outcome
+	refused   bool // by an rcode of its server, or of a server's upstream
+	asked     bool // its server was seen to ask others
 	findings  []tracer.Finding
 }
 
@@ -48,6 +51,8 @@ func (h *history) add(l *tracer.Lookup) {
 	if !p.backend.IsValid() {
 		p.backend = l.Server
 	}
+	p.refused = l.Reply != nil && refuses(l.Reply)
+	p.asked = slices.ContainsFunc(l.Links, func(k tracer.Link) bool { return k.Kind == tracer.LinkChild })
 	if len(h.ring) < maxPast {
 		h.ring = append(h.ring, p)
 		return

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -43,14 +44,20 @@ func upstreamTimeout(c *Case) *tracer.Finding {
 const remembersFailure = uint64(30e9)
 
 // failedBefore finds a server that refuses without asking, soon after it has got
-// no answer from upstream.
+// no answer from upstream: for the same name, or if it has had no answer for
+// anybody since.
 func (c *Case) failedBefore() *tracer.Finding {
 	if c.Reply == nil || c.Reply.Rcode != dns.RcodeServerFailure || c.asksUpstream() {
 		return nil
 	}
+	answers := false
 	for p := range c.history.all() {
 		if p.backend != c.to() || p.end > c.Start || c.Start-p.end > remembersFailure {
 			continue
+		}
+		answers = answers || p.outcome == tracer.OutcomeAnswered && !p.refused
+		if !p.asked || answers && !strings.EqualFold(p.name, c.Question.Name) {
+			continue // it is not known to have failed, or works
 		}
 		for _, cause := range p.findings {
 			if cause.ID == "upstream-timeout" {

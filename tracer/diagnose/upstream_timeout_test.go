@@ -52,6 +52,46 @@ func TestUpstreamTimeout(t *testing.T) {
 	}
 }
 
+// What a server remembers is told by what it did itself, and not by what was said
+// of it before; and not of one that works.
+func TestFailedBefore(t *testing.T) {
+	const second = uint64(time.Second)
+	at := func(later uint64, rcode int, name string) *tracer.Lookup {
+		l := fakeAnswer(rcode, time.Millisecond)
+		l.Question.Name, l.Start, l.End = name, l.Start+later, l.End+later
+		for _, leg := range l.Legs {
+			for i := range leg.Hops {
+				leg.Hops[i].Time += later
+			}
+		}
+		return l
+	}
+	refused := func(name string, later uint64) *tracer.Lookup { return at(later, dns.RcodeServerFailure, name) }
+	answered := at(4*second, dns.RcodeSuccess, "well.example.test.")
+	for _, tt := range []struct {
+		name string
+		then []*tracer.Lookup
+		want string // of the last
+	}{
+		{"another name", []*tracer.Lookup{refused("other.example.test.", 5*second)}, "upstream-timeout"},
+		{"the same name, of one that works", []*tracer.Lookup{answered, refused("a.example.test.", 5*second)}, "upstream-timeout"},
+		{"another, of one that works", []*tracer.Lookup{answered, refused("other.example.test.", 5*second)}, "server-refused"},
+		{"as the one before", []*tracer.Lookup{refused("other.example.test.", 25*second), refused("third.example.test.", 45*second)}, "server-refused"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := New(fakeNode{nsServer: {name: "dns-b"}, nsClient: {name: "client"}})
+			parent := fakeAnswer(dns.RcodeServerFailure, 2*time.Second)
+			d.Diagnose(parent, fakeChild(parent, tracer.OutcomeLost, tracer.Hop{Name: "socket", NetNS: nsNodeB}))
+			for _, l := range tt.then {
+				d.Diagnose(l)
+			}
+			if got := idsOf(tt.then[len(tt.then)-1]); got != tt.want {
+				t.Errorf("finding %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 // idsOf returns the ID of the one finding of a lookup; "" if it has none.
 func idsOf(l *tracer.Lookup) (ids string) {
 	for _, f := range l.Findings {
