@@ -20,7 +20,7 @@ func (c *Case) lateReply() *tracer.Hop {
 	}
 	for leg, drop := range c.Drops() {
 		home := drop.NetNS == c.Lookup.NetNS && drop.Dst == c.Client && drop.Src == c.Server
-		if isMessage(leg) && leg.Response && home && c.noSocket(leg, drop) {
+		if isMessage(leg) && leg.Response && home && (c.noSocket(leg, drop) || c.afterHangingUp(drop)) {
 			return drop
 		}
 	}
@@ -40,8 +40,14 @@ func (c *Case) asked() *tracer.Hop {
 // clientGone finds a reply that came soon, when its client had closed its socket
 // already: it had ended, or had its answer from another server.
 func clientGone(c *Case) *tracer.Finding {
+	if end, _ := c.hungUp(); end != nil {
+		return c.hungUpSoon()
+	}
+	if f := c.leftUnread(); f != nil {
+		return f
+	}
 	drop, asked := c.lateReply(), c.asked()
-	if drop == nil || asked == nil || drop.Time-asked.Time >= uint64(soonestTry) {
+	if drop == nil || asked == nil || drop.Time-asked.Time >= uint64(soonestTry) && !c.answeredBefore() {
 		return nil
 	}
 	f := &tracer.Finding{
@@ -49,6 +55,9 @@ func clientGone(c *Case) *tracer.Finding {
 		Summary:    fmt.Sprintf("the client %s did not wait for the reply, which came after %v", c.Client, took(asked, drop)),
 		Evidence:   []string{fmt.Sprintf("no socket had %v any more, when the reply of %v came: %s", c.Client, c.Server, dropText(drop))},
 		Mend:       []string{"nothing: clients stop waiting when they end, or when another server has answered"},
+	}
+	if c.answeredBefore() {
+		f.Evidence = append(f.Evidence, "its socket has had the answer before: the query was sent again, and that was not read yet")
 	}
 	for twin := range c.Linked(tracer.LinkSibling) {
 		if twin.Question.Type == c.Question.Type && twin.Outcome == tracer.OutcomeAnswered {
@@ -58,11 +67,57 @@ func clientGone(c *Case) *tracer.Finding {
 	return f
 }
 
+// answeredBefore reports whether the client's socket has had the answer already: the
+// query was sent again before it was read.
+func (c *Case) answeredBefore() bool {
+	for p := range c.history.all() {
+		if p.client == c.Client && p.server == c.Server && p.outcome == tracer.OutcomeAnswered && p.name == c.Question.Name && p.qtype == c.Question.Type {
+			return true
+		}
+	}
+	return false
+}
+
+// leftUnread finds a reply that came to its client's socket, which was closed with
+// the reply in it.
+func (c *Case) leftUnread() *tracer.Finding {
+	asked := c.asked()
+	if asked == nil || c.Outcome != tracer.OutcomeDropped && c.Outcome != tracer.OutcomeLost {
+		return nil
+	}
+	for i := range c.Legs {
+		leg := &c.Legs[i]
+		if !leg.Response || !isMessage(leg) {
+			continue
+		}
+		purged := unread(leg)
+		if purged == nil || purged.NetNS != c.Lookup.NetNS || purged == &leg.Hops[0] {
+			continue
+		}
+		come := &leg.Hops[len(leg.Hops)-1]
+		for j := range leg.Hops {
+			if &leg.Hops[j] == purged {
+				come = &leg.Hops[j-1]
+			}
+		}
+		return &tracer.Finding{
+			Confidence: tracer.ConfidenceSeen,
+			Summary:    fmt.Sprintf("the client %s closed its socket without reading the reply, which had come after %v", c.Client, took(asked, come)),
+			Evidence:   []string{fmt.Sprintf("the reply was in the socket, which was closed %v later: %s", took(come, purged), dropText(purged))},
+			Mend:       []string{"nothing: clients stop waiting when they end, or when another server has answered"},
+		}
+	}
+	return nil
+}
+
 // serverSlow finds a reply that came when its client had given up, since the
 // server took most of the time.
 func serverSlow(c *Case) *tracer.Finding {
 	drop, asked := c.lateReply(), c.asked()
-	if drop == nil || asked == nil || drop.Time-asked.Time < uint64(soonestTry) {
+	if drop == nil {
+		return c.hungUpOnSlow()
+	}
+	if asked == nil || drop.Time-asked.Time < uint64(soonestTry) {
 		return nil
 	}
 	in, out := c.served()

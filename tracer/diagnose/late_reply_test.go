@@ -31,6 +31,10 @@ func TestLateReply(t *testing.T) {
 	elsewhere.NetNS = nsNodeA
 	untranslated := dropped("NO_SOCKET")
 	untranslated.Src = backend
+	purged := dropped("NOT_SPECIFIED")
+	purged.Drop.Function = "udp_destruct_common"
+	purgedElsewhere := purged
+	purgedElsewhere.NetNS = nsNodeA
 	tests := []struct {
 		name string
 		l    *tracer.Lookup
@@ -38,6 +42,8 @@ func TestLateReply(t *testing.T) {
 	}{
 		{"soon", late(tracer.OutcomeDropped, 40*ms, 1*ms, 38*ms, dropped("NO_SOCKET")), "client-gone"},
 		{"slow", late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("NO_SOCKET")), "server-slow"},
+		{"closed with the reply in it", late(tracer.OutcomeDropped, 400*ms, 1*ms, 398*ms, purged), "client-gone"},
+		{"another socket was", late(tracer.OutcomeDropped, 400*ms, 1*ms, 398*ms, purgedElsewhere), Unexplained},
 		{"slow, beyond the node", far, "server-slow"},
 		{"slow on its way", late(tracer.OutcomeDropped, 2000*ms, 1500*ms, 1*ms, dropped("NO_SOCKET")), Unexplained},
 		{"a socket that has no room", late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("SOCKET_RCVBUFF")), Unexplained},
@@ -45,6 +51,14 @@ func TestLateReply(t *testing.T) {
 		{"from another address", late(tracer.OutcomeUnexpectedSource, 40*ms, 1*ms, 38*ms, untranslated), Unexplained},
 		{"it came twice", late(tracer.OutcomeAnswered, 40*ms, 1*ms, 38*ms, dropped("NO_SOCKET")), ""},
 	}
+	t.Run("slow, and answered before", func(t *testing.T) {
+		d := New(node)
+		d.Diagnose(fakeLookup(tracer.OutcomeAnswered))
+		l := late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("NO_SOCKET"))
+		if d.Diagnose(l); idsOf(l) != "client-gone" {
+			t.Errorf("finding %q, want client-gone", idsOf(l))
+		}
+	})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.want == "" {

@@ -9,7 +9,7 @@ import (
 // serverSilent finds a query that came to its server's socket, and no reply left.
 // What the server asks upstream is the case of another rule, if that failed.
 func serverSilent(c *Case) *tracer.Finding {
-	if !c.Failed() || c.replied() || c.upstreamUnclear() {
+	if !c.Failed() || c.replied() || c.upstreamUnclear() || c.spokeLate() {
 		return nil
 	}
 	leg, at := c.delivered()
