@@ -109,6 +109,16 @@ bench-checksums: ## Count the false alarms about checksums of 100,000 healthy lo
 	@$(MAKE) --no-print-directory build
 	bin/dnslab healthy $(HEALTHY)
 
+# NOISE='--count 10000 --labs 12' makes a smaller one: bin/dnslab noise --help.
+NOISE ?=
+
+.PHONY: bench-findings
+bench-findings: ## Count the wrong findings of 100,000 lookups that are nobody's fault, in every lab (root)
+	$(call need-root,)
+	@scripts/install-deps run
+	@$(MAKE) --no-print-directory build
+	bin/dnslab noise $(NOISE)
+
 .PHONY: crosscheck
 crosscheck: ## Compare 10,000 verdicts on checksums with tshark's, half of them on packets that dnspath sees (root)
 	$(call need-root,)

@@ -36,6 +36,7 @@ func commands() []command {
 		{"bench", "measure what dnspath costs, and how much it keeps up with", runBench},
 		{"mixed", "compare what dnspath tells of lookups with what their clients know", runMixed},
 		{"healthy", "prove that dnspath calls no checksum wrong that is right", runHealthy},
+		{"noise", "prove that dnspath blames nobody for what is nobody's fault", runNoise},
 		{"load", "send lookups at a steady rate, from within a lab's shell", runLoad},
 	}
 }

@@ -45,13 +45,8 @@ func Healthy(ctx context.Context, t Topology, run HealthyRun) (res *HealthyResul
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := PrepareMixed(ctx, l); err != nil {
+	if err := t.prepare(ctx, l); err != nil {
 		return nil, err
-	}
-	if t.NodeLocal {
-		if _, err := StartNodeLocal(ctx, l.NodeA, DaemonOptions{}); err != nil {
-			return nil, err
-		}
 	}
 	res = &HealthyResult{Topology: t, Parts: make([]HealthyPart, len(run.Settings))}
 	opts := MixedOptions{

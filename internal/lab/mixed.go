@@ -20,7 +20,9 @@ type MixedOptions struct {
 	Timeout time.Duration // to wait for an answer after the last transmission; 0 means Patience(1500 ms)
 
 	Healthy bool             // all are answered, with NOERROR or NXDOMAIN, by small messages and large ones
+	Noise   bool             // of those that are Healthy: servers that refuse or are slow, clients that ask again or give up
 	Servers []netip.AddrPort // that are asked; none: the service and both DNS pods, over both IP versions
+	Without string           // a namespace in which nobody asks
 	// Parts are called before as many equal parts of the lookups, when those of the
 	// part before have ended.
 	Parts []func() error
@@ -36,14 +38,14 @@ type MixedLookup struct {
 	ID        uint16         `json:"id"`
 	Name      string         `json:"name"`
 	Type      string         `json:"type"`
-	Plan      string         `json:"plan"` // the rcode to come, or silent, drop-query, drop-reply, reject, close, reset
+	Plan      string         `json:"plan"` // the rcode to come, or slow (NOERROR), gone, silent, drop-query, drop-reply, reject, close, reset
 	Part      int            `json:"part,omitempty"`
 
 	Transmissions int       `json:"transmissions"`
 	Resent        int       `json:"resent,omitempty"`   // of TCP: segments that the kernel sent again on this connection
 	Unasked       bool      `json:"unasked,omitempty"`  // no connection: the query was never sent
 	Doubtful      bool      `json:"doubtful,omitempty"` // unasked: the SYN may not have been sent, or the connection may have been made too late
-	Came          string    `json:"came"`               // an rcode, or timeout, refused, closed, reset; empty: never started
+	Came          string    `json:"came"`               // an rcode, or timeout, gone, refused, closed, reset; empty: never started
 	Sent          time.Time `json:"sent"`               // just before the first packet; zero if there was none
 	Ended         time.Time `json:"ended"`
 	Err           string    `json:"err,omitempty"` // why it was not made as planned
@@ -52,6 +54,7 @@ type MixedLookup struct {
 // What came of a mixed lookup that has no rcode.
 const (
 	cameTimeout = "timeout"
+	cameGone    = "gone" // the client gave up early
 	cameRefused = "refused"
 	cameClosed  = "closed"
 	cameReset   = "reset"

@@ -51,6 +51,8 @@ func (l *MixedLookup) outcomes() (outcomes []string, rcode string) {
 	case cameRefused, cameClosed, cameReset:
 		return []string{"rejected"}, ""
 	case cameTimeout:
+	case cameGone:
+		return []string{"answered", "dropped", "rejected", "lost"}, ""
 	default:
 		return []string{"answered"}, l.Came
 	}
@@ -76,6 +78,10 @@ func (l *MixedLookup) asPlanned() bool {
 		return l.Came == cameClosed
 	case planReset:
 		return l.Came == cameReset
+	case planSlow:
+		return l.Came == "NOERROR"
+	case planGone:
+		return l.Came == cameGone
 	}
 	return l.Came == l.Plan
 }

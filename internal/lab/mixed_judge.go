@@ -68,7 +68,9 @@ type mixedHop struct {
 }
 
 type mixedFinding struct {
-	ID string `json:"id"`
+	ID       string   `json:"id"`
+	Summary  string   `json:"summary"`
+	Evidence []string `json:"evidence"`
 }
 
 // MixedLosses are dnspath's own losses, of its stats record.
@@ -217,11 +219,29 @@ type mixedKey struct {
 	qtype     string
 }
 
+// indexMixed returns the lookups that were made by what records tell of them.
+func indexMixed(log []*MixedLookup) map[mixedKey]*MixedLookup {
+	index := map[mixedKey]*MixedLookup{}
+	for _, l := range log {
+		key := mixedKey{l.Transport, l.Client, l.Name, l.Type}
+		if l.Unasked {
+			key.name, key.qtype = "", ""
+		}
+		if !l.Sent.IsZero() {
+			index[key] = l
+		}
+	}
+	return index
+}
+
+// key is the same of a record.
+func (r *mixedRecord) key() mixedKey { return mixedKey{r.Transport, r.client, r.Name, r.QType} }
+
 // JudgeMixed compares a log with an export.
 func JudgeMixed(log []*MixedLookup, x *MixedExport) *MixedVerdict {
 	j := &mixedJudge{
 		verdict: &MixedVerdict{Records: len(x.records), Losses: x.losses, Outcomes: map[string]int{}, Findings: map[string]int{}, kinds: map[string]int{}},
-		lookups: map[mixedKey]*MixedLookup{}, told: map[*MixedLookup]*mixedRecord{}, sockets: map[string]*MixedLookup{},
+		lookups: indexMixed(log), told: map[*MixedLookup]*mixedRecord{}, sockets: map[string]*MixedLookup{},
 		others: x.Others,
 	}
 	v := j.verdict
@@ -233,11 +253,6 @@ func JudgeMixed(log []*MixedLookup, x *MixedExport) *MixedVerdict {
 			continue
 		}
 		v.Lookups++
-		key := mixedKey{l.Transport, l.Client, l.Name, l.Type}
-		if l.Unasked {
-			key.name, key.qtype = "", ""
-		}
-		j.lookups[key] = l
 		j.sockets[l.Client.String()] = l
 	}
 	for _, r := range x.records {
@@ -268,7 +283,7 @@ type mixedJudge struct {
 // record judges one record.
 func (j *mixedJudge) record(r *mixedRecord) {
 	v := j.verdict
-	l := j.lookups[mixedKey{r.Transport, r.client, r.Name, r.QType}]
+	l := j.lookups[r.key()]
 	if l == nil && j.others {
 		return
 	}

@@ -11,10 +11,18 @@ import (
 // pod, DNS servers, and a firewall on node-b for the lookups that are to be
 // dropped. The lab must have a service with dns-b behind it.
 func PrepareMixed(ctx context.Context, l *Lab) error {
+	if _, err := StartDNS(l.DNSA, DNSOptions{}); err != nil {
+		return err
+	}
+	return l.prepareMixed(ctx)
+}
+
+// prepareMixed is PrepareMixed without a DNS server in dns-a.
+func (l *Lab) prepareMixed(ctx context.Context) error {
 	if err := l.addMixedClients(ctx); err != nil {
 		return err
 	}
-	if err := l.startMixedServers(); err != nil {
+	if err := l.startMixedDNSB(); err != nil {
 		return err
 	}
 	for _, rule := range mixedRules() {
@@ -59,12 +67,8 @@ func (l *Lab) tuneForMixed() error {
 	return nil
 }
 
-// startMixedServers runs the servers, that of dns-b on the port whose replies
-// are dropped too.
-func (l *Lab) startMixedServers() error {
-	if _, err := StartDNS(l.DNSA, DNSOptions{}); err != nil {
-		return err
-	}
+// startMixedDNSB runs the server of dns-b, on the port whose replies are dropped too.
+func (l *Lab) startMixedDNSB() error {
 	var addrs []netip.AddrPort
 	for _, port := range []uint16{dnsPort, dropReplyPort} {
 		addrs = append(addrs, netip.AddrPortFrom(l.DNSB.Addr, port), netip.AddrPortFrom(l.DNSB.Addr6, port))
@@ -83,14 +87,14 @@ func mixedRules() [][]string {
 	}
 }
 
-// MixedArgs are the flags that dnspath needs to see all mixed lookups of a lab,
-// and nothing else.
-func MixedArgs(l *Lab) []string {
+// MixedArgs are the flags that dnspath needs to see all mixed lookups in some
+// namespaces of a lab, and nothing else.
+func MixedArgs(watched []*NS) []string {
 	var args []string
 	for _, port := range []int{dnsPort, dropQueryPort, dropReplyPort} {
 		args = append(args, "--port", strconv.Itoa(port))
 	}
-	for _, ns := range l.Namespaces() {
+	for _, ns := range watched {
 		args = append(args, "--netns", ns.Name)
 	}
 	return args

@@ -17,6 +17,8 @@ type MixedRun struct {
 	ToolTimeout time.Duration // after which it takes a lookup for lost
 	Export      io.Writer     // gets what it exports, too; may be nil
 	CountSums   bool          // as of MixedExport
+	Watched     []*NS         // by dnspath; none: all of the lab
+	Others      bool          // there will be records of others' lookups
 }
 
 // MixedResult is what a run gave.
@@ -33,7 +35,7 @@ type MixedResult struct {
 // of them all or their time is long up, and ends it.
 func ObserveMixed(ctx context.Context, l *Lab, run MixedRun) (*MixedResult, error) {
 	reader, writer := io.Pipe()
-	res := &MixedResult{Export: &MixedExport{CountSums: run.CountSums}}
+	res := &MixedResult{Export: &MixedExport{CountSums: run.CountSums, Others: run.Others}}
 	read := make(chan error, 1)
 	go func() {
 		var r io.Reader = reader
@@ -44,7 +46,10 @@ func ObserveMixed(ctx context.Context, l *Lab, run MixedRun) (*MixedResult, erro
 		reader.CloseWithError(err) // dnspath must not wait for one who reads no more
 		read <- err
 	}()
-	args := append([]string{"trace", "-o", "json", "--timeout", run.ToolTimeout.String()}, MixedArgs(l)...)
+	if run.Watched == nil {
+		run.Watched = l.Namespaces()
+	}
+	args := append([]string{"trace", "-o", "json", "--timeout", run.ToolTimeout.String()}, MixedArgs(run.Watched)...)
 	o, err := ObserveTo(ctx, writer, run.Bin, append(args, run.Args...)...)
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
@@ -53,7 +58,7 @@ func ObserveMixed(ctx context.Context, l *Lab, run MixedRun) (*MixedResult, erro
 	res.Log, err = Mixed(ctx, l, run.Lookups)
 	res.Elapsed = time.Since(begin)
 	if err == nil {
-		err = res.awaitAll(ctx, run.ToolTimeout)
+		err = res.awaitAll(ctx, run)
 	}
 	var memErr error
 	res.PeakMemory, memErr = PeakMemory(o.PID())
@@ -67,8 +72,8 @@ func ObserveMixed(ctx context.Context, l *Lab, run MixedRun) (*MixedResult, erro
 
 // awaitAll waits until there is a record for each lookup, at most until the last
 // one's time is up, and that of what dnspath does beyond it.
-func (r *MixedResult) awaitAll(ctx context.Context, timeout time.Duration) error {
-	late := time.NewTimer(timeout*5/4 + Patience(time.Second))
+func (r *MixedResult) awaitAll(ctx context.Context, run MixedRun) error {
+	late := time.NewTimer(run.ToolTimeout*5/4 + Patience(time.Second))
 	defer late.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
@@ -78,7 +83,7 @@ func (r *MixedResult) awaitAll(ctx context.Context, timeout time.Duration) error
 			made++
 		}
 	}
-	for r.Export.Seen() < made {
+	for run.Others || r.Export.Seen() < made {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -28,6 +28,8 @@ const (
 	planReject    = "reject"     // nobody listens: ICMP, or a reset
 	planClose     = "close"      // the server closes the connection
 	planReset     = "reset"      // the server resets it
+	planSlow      = "slow"       // the server answers, and takes its time
+	planGone      = "gone"       // so does it, and the client gives up before
 )
 
 // Parts of a mixed load, of all its lookups.
@@ -87,6 +89,7 @@ type mixedQuery struct {
 	qtype uint16
 	edns  uint16        // announced size; 0: no EDNS
 	again time.Duration // from the first transmission to the second; 0 means one alone
+	leave time.Duration // after which the client gives up; 0 means after as long as all others
 }
 
 // mixedPlanner makes a plan: the same for the same options.
@@ -107,6 +110,7 @@ func planMixed(opts MixedOptions) *mixedPlanner {
 		opts: opts, rand: rand.New(rand.NewPCG(opts.Seed, 0)),
 		clients: mixedClients(), ports: map[netip.Addr]int{},
 	}
+	p.clients = slices.DeleteFunc(p.clients, func(c mixedClient) bool { return c.ns == opts.Without })
 	for len(p.log) < opts.Count {
 		act := &mixedAct{at: time.Duration(float64(len(p.log)) / float64(opts.Rate) * float64(time.Second)), part: p.part()}
 		n := float64(len(p.log) + 1)
@@ -231,6 +235,9 @@ func (p *mixedPlanner) query(f *mixedFlow, plan, name string, id, qtype uint16) 
 		Type: dns.TypeToString[qtype], Plan: plan,
 	}
 	p.log = append(p.log, q.log)
+	if plan == planGone {
+		q.leave = p.patience(name)
+	}
 	return q
 }
 
@@ -266,6 +273,8 @@ func (p *mixedPlanner) name(plan string) string {
 		label = "close"
 	case planReset:
 		label = "reset"
+	case planSlow, planGone:
+		label = p.slow() + ".n"
 	}
 	return label + strconv.Itoa(len(p.log)) + "." + mixedZone
 }
@@ -273,6 +282,8 @@ func (p *mixedPlanner) name(plan string) string {
 // answer picks what a server makes of an ordinary lookup.
 func (p *mixedPlanner) answer() string {
 	switch n := p.rand.IntN(100); {
+	case p.opts.Noise:
+		return p.noise(n)
 	case n >= 14 && p.opts.Healthy:
 	case n < 14:
 		return "NXDOMAIN"

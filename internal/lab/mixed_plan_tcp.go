@@ -15,6 +15,8 @@ func (p *mixedPlanner) planTCP(act *mixedAct) {
 		n = 20 + n*80/100 // one that comes to an answer
 	}
 	switch {
+	case p.opts.Noise && p.chance(goesTCP):
+		p.tcpRound(f, 1+p.rand.IntN(2), planGone)
 	case n < 5:
 		f.toNobody()
 		p.tcpRound(f, 1, planReject)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,7 +48,11 @@ func (p *mixedPlanner) planSameID(act *mixedAct) {
 func (p *mixedPlanner) planSameName(act *mixedAct) {
 	plan, name, retried := p.retry(p.answer(), true)
 	id, shared := p.id(), p.chance(0.5)
-	for _, client := range p.rand.Perm(len(p.clients))[:4] {
+	clients := p.rand.Perm(len(p.clients))
+	if p.opts.Noise { // a DNS pod that asks what it is asked looks as if it forwards
+		clients = slices.DeleteFunc(clients, func(i int) bool { return p.clients[i].ns == DNSA })
+	}
+	for _, client := range clients[:4] {
 		if shared {
 			p.sameID++
 		} else {
@@ -72,6 +77,8 @@ func (p *mixedPlanner) ids() [2]uint16 {
 // fate picks what becomes of a flow's lookups, and sends it where that happens.
 func (p *mixedPlanner) fate(f *mixedFlow, pair bool) string {
 	switch n := p.rand.IntN(100); {
+	case n < goesUDP && p.opts.Noise:
+		return planGone
 	case p.opts.Healthy:
 	case n < 4:
 		f.toPort(dropQueryPort)
@@ -121,6 +128,9 @@ func (p *mixedPlanner) udp(f *mixedFlow, plan, name string, id, qtype uint16, re
 	if retried {
 		q.again = p.between(mixedAgainMin, mixedAgainMax)
 		p.retried++
+	}
+	if p.opts.Noise && plan != planGone && p.chance(asksAgain) {
+		q.again = p.between(noiseAgainMin, noiseAgainMax)
 	}
 	return q
 }

@@ -150,6 +150,9 @@ func (f *mixedFlow) sendTCP(conn net.Conn, round []*mixedQuery) error {
 func (m *mixer) awaitTCP(conn net.Conn, round []*mixedQuery) error {
 	open := slices.Clone(round)
 	deadline := time.Now().Add(m.timeout)
+	if leave := round[0].leave; leave > 0 { // as all of the round do
+		deadline = time.Now().Add(leave)
+	}
 	for len(open) > 0 {
 		// what is there already is taken even if this process was stopped for a while
 		if soon := time.Now().Add(mixedDrain); soon.After(deadline) {
@@ -164,7 +167,7 @@ func (m *mixer) awaitTCP(conn net.Conn, round []*mixedQuery) error {
 			open = finishQuery(open, message)
 			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			endAll(open, cameTimeout)
+			endAll(open, open[0].givesUp())
 		case errors.Is(err, io.EOF):
 			endAll(open, cameClosed)
 		case errors.Is(err, syscall.ECONNRESET):

@@ -123,6 +123,9 @@ func (u *udpFlow) due(q *mixedQuery) (at time.Time, again bool) {
 	if q.again > 0 && q.log.Transmissions == 1 {
 		return q.log.Sent.Add(q.again), true
 	}
+	if q.leave > 0 {
+		return q.log.Sent.Add(q.leave), false
+	}
 	return q.log.Sent.Add(q.again + u.m.timeout), false
 }
 
@@ -147,8 +150,16 @@ func (u *udpFlow) expire(q *mixedQuery) bool {
 		u.transmit(q)
 		return q.log.Err != ""
 	}
-	q.end(cameTimeout)
+	q.end(q.givesUp())
 	return true
+}
+
+// givesUp is what comes of a query when its time is up.
+func (q *mixedQuery) givesUp() string {
+	if q.leave > 0 {
+		return cameGone
+	}
+	return cameTimeout
 }
 
 // pack makes a query's message.

@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // The name of a mixed lookup is found wherever its message is in a frame.
@@ -34,6 +36,42 @@ func TestMixedName(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := mixedName(tt.frame); got != tt.want {
 				t.Errorf("name %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Of what is lost, that is told apart by which neighbours find each other.
+func TestIsAsk(t *testing.T) {
+	ethernet := func(kind uint16, size int) []byte {
+		frame := make([]byte, size)
+		binary.BigEndian.PutUint16(frame[12:], kind)
+		return frame
+	}
+	icmp6 := func(kind byte) []byte {
+		frame := ethernet(unix.ETH_P_IPV6, 86)
+		frame[20], frame[54] = unix.IPPROTO_ICMPV6, kind
+		return frame
+	}
+	udp6 := ethernet(unix.ETH_P_IPV6, 86)
+	udp6[20], udp6[54] = unix.IPPROTO_UDP, 135
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  bool
+	}{
+		{"ARP", ethernet(unix.ETH_P_ARP, 42), true},
+		{"solicitation", icmp6(135), true},
+		{"advertisement", icmp6(136), true},
+		{"echo", icmp6(128), false},
+		{"UDP over IPv6", udp6, false},
+		{"IPv4", ethernet(unix.ETH_P_IP, 98), false},
+		{"cut off", ethernet(unix.ETH_P_IPV6, 54), false},
+		{"no frame", make([]byte, 10), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := isAsk(tt.frame); got != tt.want {
+				t.Errorf("ask %v, want %v", got, tt.want)
 			}
 		})
 	}

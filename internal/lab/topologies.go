@@ -13,6 +13,7 @@ import (
 type Topology struct {
 	Config
 	NodeLocal bool // all ask a node-local cache, which asks the service
+	Forward   bool // all ask dns-a or the service, which forwards to dns-b
 }
 
 // String names it, as in "ipvs > dns-b, bridge-nf; vxlan in ipip".
@@ -37,6 +38,9 @@ func (t Topology) String() string {
 	if t.Under != "" {
 		s += " in " + string(t.Under)
 	}
+	if t.Forward {
+		s += ", by a forwarder"
+	}
 	return s
 }
 
@@ -56,6 +60,31 @@ func Topologies(ctx context.Context) (list []Topology, lacks []string, err error
 	list = combine(overlays, services)
 	cached := Topology{Config: Config{Overlay: OverlayVXLAN, Service: ServiceIPTables, Endpoints: []string{DNSA, DNSB}, BridgeNF: true}, NodeLocal: true}
 	return append(list, cached), append(lacks, more...), nil
+}
+
+// Forwarding is a topology in which one DNS pod asks the other: what most names
+// that are not the cluster's go through.
+func Forwarding() Topology {
+	return Topology{Config: Config{Overlay: OverlayVXLAN, Service: ServiceIPTables, Endpoints: []string{DNSA}, BridgeNF: true}, Forward: true}
+}
+
+// caches reports whether who is asked has to ask others.
+func (t Topology) caches() bool { return t.NodeLocal || t.Forward }
+
+// prepare makes a lab of the topology fit for mixed lookups that are answered.
+func (t Topology) prepare(ctx context.Context, l *Lab) error {
+	if t.Forward {
+		opts := DaemonOptions{Upstream: netip.AddrPortFrom(l.DNSB.Addr, dnsPort), NoCache: true}
+		if _, err := StartCoreDNS(ctx, l.DNSA, opts); err != nil {
+			return err
+		}
+		return l.prepareMixed(ctx)
+	}
+	if err := PrepareMixed(ctx, l); err != nil || !t.NodeLocal {
+		return err
+	}
+	_, err := StartNodeLocal(ctx, l.NodeA, DaemonOptions{})
+	return err
 }
 
 // combine pairs each overlay with each service, each as soon as possible: step
@@ -142,6 +171,9 @@ func serviceShapes() []Topology {
 func (t Topology) servers() []netip.AddrPort {
 	if t.NodeLocal {
 		return []netip.AddrPort{netip.AddrPortFrom(NodeLocal(), dnsPort)}
+	}
+	if t.Forward {
+		return []netip.AddrPort{Service(), netip.AddrPortFrom(ipv4.host(0, 53), dnsPort)}
 	}
 	var list []netip.AddrPort
 	for _, f := range families() {
