@@ -45,13 +45,13 @@ func dropOnB(action, proto string) func(context.Context, *Lab) error {
 	}
 }
 
-// askBoth asks twice over one transport, and then twice over the other, the last
-// time for the name.
+// askBoth asks twice over one transport, and then four times over the other, the
+// last time for the name.
 func askBoth(ctx context.Context, l *Lab, name string, tcp bool) error {
 	var err error
-	for i, opts := range []LookupOptions{{TCP: !tcp}, {TCP: !tcp}, {TCP: tcp}, {TCP: tcp}} {
+	for i, opts := range []LookupOptions{{TCP: !tcp}, {TCP: !tcp}, {TCP: tcp}, {TCP: tcp}, {TCP: tcp}, {TCP: tcp}} {
 		opts.Server, opts.Name, opts.Timeout = Service(), fmt.Sprintf("before%d.%s", i, Zone), Patience(500*time.Millisecond)
-		if i == 3 {
+		if i == 5 {
 			opts.Name = name
 		}
 		_, err = l.Client.Lookup(ctx, opts)

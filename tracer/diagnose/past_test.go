@@ -73,11 +73,12 @@ func TestOneTransportFails(t *testing.T) {
 			others, ok int
 			want       string
 		}{
-			{"always", 1, 1, 0, 2, named},
+			{"always", 3, 3, 0, 2, named},
+			{"thrice may be chance", 2, 2, 0, 20, Unexplained},
 			{"once", 0, 0, 0, 2, Unexplained},
 			{"not always", 3, 4, 0, 2, Unexplained},
-			{"the other was tried once", 1, 1, 0, 1, Unexplained},
-			{"the other fails too", 1, 1, 1, 3, Unexplained},
+			{"the other was tried once", 3, 3, 0, 1, Unexplained},
+			{"the other fails too", 3, 3, 1, 3, Unexplained},
 		} {
 			t.Run(named+" "+tt.name, func(t *testing.T) {
 				past := append(lookupsAt(backend, transport, tt.failed, tt.of), lookupsAt(backend, other, tt.others, tt.ok)...)

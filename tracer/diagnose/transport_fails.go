@@ -6,9 +6,13 @@ import (
 	"github.com/dnspath/dnspath/tracer"
 )
 
-// enoughOf is how many lookups of a client must have failed over one transport,
-// and been answered over the other, for the transport to be what is wrong.
-const enoughOf = 2
+// How many lookups of a client must have failed over one transport, and been
+// answered over the other, for the transport to be what is wrong: two in a row fail
+// by chance now and then where packets are lost.
+const (
+	enoughFailed   = 4
+	enoughAnswered = 2
+)
 
 // tcpOnlyFails and udpOnlyFails find a client and a server between which one
 // transport fails, whenever it is tried, and the other works.
@@ -31,7 +35,7 @@ func (c *Case) onlyFails(transport tracer.Transport) *tracer.Finding {
 			other.add(p.failed())
 		}
 	}
-	if over.failed < over.of || over.of < enoughOf || other.failed > 0 || other.of < enoughOf {
+	if over.failed < over.of || over.of < enoughFailed || other.failed > 0 || other.of < enoughAnswered {
 		return nil
 	}
 	bad, good, flag := "TCP", "UDP", "+tcp"
