@@ -21,6 +21,6 @@ func newDoctor(f *traceFlags, r *rules.Reader, t *tracer.Tracer) doctor {
 		ns, _ := t.Names().NetNS(inode)
 		return ns
 	}
-	reader := nodestate.NewReader(nodestate.Options{Names: name, All: t.Names().All, Rules: r, Ports: f.ports})
+	reader := nodestate.NewReader(nodestate.Options{Names: name, All: t.Names().All, Rules: r, Wall: t.Wall, Ports: f.ports})
 	return doctor{diagnose.New(reader), nodestate.NewWatch(reader, f.keep())}
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -119,6 +120,50 @@ var beyondFaults = []Fault{
 			return AskServer(ctx, l.Client, Outside(), name)
 		},
 	},
+	{
+		ID:    "lost-beyond-node/tunnel",
+		Title: "What is between the nodes does not let the tunnel through.",
+		Lab:   far,
+		Break: loseFrom(0), Mend: loseNothing,
+	},
+	{
+		ID:    "lost-beyond-node/reply",
+		Title: "What is between the nodes does not let the tunnel through on the way back.",
+		Lab:   far,
+		Break: loseFrom(1), Mend: loseNothing,
+	},
+	{
+		ID:    "lost-beyond-node/reply-tcp",
+		Title: "What is between the nodes does not let the tunnel through on the way back, and the server is asked over TCP.",
+		Lab:   far, Ask: AskServiceTCP,
+		Break: loseFrom(1), Mend: loseNothing,
+	},
+	{
+		ID:    "lost-beyond-node/unwatched",
+		Title: "A reply does not come back from the server's node, and nobody watches the client's.",
+		Lab:   far, Watch: []string{Client, NodeB, DNSB},
+		Ask: func(ctx context.Context, l *Lab, name string) error { // by the address of the server: nobody sees a service's translated
+			return AskServer(ctx, l.Client, netip.AddrPortFrom(l.DNSB.Addr, dnsPort), name)
+		},
+		Break: loseFrom(1), Mend: loseNothing,
+	},
+}
+
+// far is a lab whose service has one endpoint, on another machine.
+var far = Config{Service: ServiceIPTables, Endpoints: []string{DNSB}, BridgeNF: true, Relay: true}
+
+// loseFrom has the nodes learn their neighbours, and then the wire lose all that
+// one of them sends.
+func loseFrom(node int) deed {
+	return inTurn(warm, func(_ context.Context, l *Lab) error {
+		l.Relay.LoseFrom(node, 1)
+		return nil
+	})
+}
+
+func loseNothing(_ context.Context, l *Lab) error {
+	l.Relay.LoseNothing()
+	return nil
 }
 
 // forbidden is a route of a kind that ends packets.

@@ -25,7 +25,8 @@ type Relay struct {
 	close   sync.Once
 	err     error // of the first Close
 
-	lose    atomic.Uint64 // which part of all frames: the bits of a float64
+	lose    atomic.Uint64                                     // which part of all frames: the bits of a float64
+	only    atomic.Pointer[func(from int, frame []byte) bool] // which frames it loses besides
 	carried atomic.Uint64
 	dropped atomic.Uint64
 
@@ -46,7 +47,7 @@ func (l *Lab) addRelay() error {
 		}
 	}
 	for i := range r.ends {
-		r.running.Go(func() { r.carry(r.ends[i], r.ends[1-i]) })
+		r.running.Go(func() { r.carry(i) })
 	}
 	l.Relay = r
 	return nil
@@ -94,8 +95,25 @@ func (r *Relay) Lost(name string) bool {
 // LostAsks reports whether a packet was lost by which neighbours find each other.
 func (r *Relay) LostAsks() bool { return r.asks.Load() > 0 }
 
+// LoseFrom has the wire lose the IPv4 packets of so many bytes and more that a node
+// sends, the first (0) or the second (1). Neighbours find each other still.
+func (r *Relay) LoseFrom(node, size int) {
+	loses := func(from int, frame []byte) bool {
+		const header = 14 // of Ethernet
+		return from == node && len(frame) >= header+size && binary.BigEndian.Uint16(frame[12:]) == unix.ETH_P_IP
+	}
+	r.only.Store(&loses)
+}
+
+// LoseNothing has the wire lose nothing any more.
+func (r *Relay) LoseNothing() {
+	r.only.Store(nil)
+	r.Lose(0)
+}
+
 // carry writes what comes from one end to the other.
-func (r *Relay) carry(from, to *os.File) {
+func (r *Relay) carry(end int) {
+	from, to := r.ends[end], r.ends[1-end]
 	frame := make([]byte, 1<<16)
 	for {
 		n, err := from.Read(frame)
@@ -103,7 +121,8 @@ func (r *Relay) carry(from, to *os.File) {
 			return // closed, or its namespace is gone
 		}
 		r.carried.Add(1)
-		if rand.Float64() < math.Float64frombits(r.lose.Load()) {
+		only := r.only.Load()
+		if rand.Float64() < math.Float64frombits(r.lose.Load()) || only != nil && (*only)(end, frame[:n]) {
 			r.drop(frame[:n])
 			continue
 		}

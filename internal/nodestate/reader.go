@@ -50,6 +50,7 @@ type Options struct {
 	Names func(inode uint32) names.NetNS // what is known of a namespace
 	All   func() []names.NetNS           // all that there are
 	Rules *rules.Reader                  // nil: rules are not to be read
+	Wall  func(ns uint64) time.Time      // kernel time to wall clock
 	Ports []uint16                       // of DNS; nil: 53
 }
 
@@ -69,6 +70,9 @@ func NewReader(opts Options) *Reader {
 	}
 	return &Reader{opts: opts, counters: histories{known: map[uint32]*history{}}, spaces: map[uint32]*space{}}
 }
+
+// Wall turns an event's time into the wall clock.
+func (r *Reader) Wall(ns uint64) time.Time { return r.opts.Wall(ns) }
 
 // NetNS returns a namespace, whether it is there or not.
 func (r *Reader) NetNS(inode uint32) diagnose.NetNS {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/dnspath/dnspath/tracer"
 )
@@ -18,6 +19,11 @@ func (n fakeNode) NetNS(inode uint32) NetNS {
 		return ns
 	}
 	return &fakeNS{name: "gone", err: errors.New("the network namespace has gone")}
+}
+
+// Wall is ten o'clock at 0.
+func (n fakeNode) Wall(ns uint64) time.Time {
+	return time.Date(2026, 11, 21, 10, 0, 0, int(ns), time.UTC)
 }
 
 // fakeNS is the configuration of a namespace. What is not set is not there.

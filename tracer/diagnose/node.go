@@ -17,6 +17,10 @@ type Node interface {
 	// NetNS returns a network namespace by its inode. It is never nil: of one that
 	// has gone each method returns an error.
 	NetNS(inode uint32) NetNS
+
+	// Wall turns an event's time (ns, CLOCK_MONOTONIC) into the wall clock, in the
+	// time zone in which people are to read it.
+	Wall(ns uint64) time.Time
 }
 
 // NetNS is the configuration of a network namespace. An error says why a part is
