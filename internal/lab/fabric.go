@@ -20,6 +20,7 @@ func addFabric(ctx context.Context, l *Lab) error {
 		return err
 	}
 	l.onClose(ns.Close)
+	l.fabric = ns
 	if err := ns.SetSysctl("net.ipv4.ip_forward", "0"); err != nil {
 		return err
 	}

@@ -30,6 +30,26 @@ var natFaults = []Fault{
 		Break: inTurn(inNodeB("ip route del default"), iptables(NodeA, "-t nat -I POSTROUTING -d 10.244.2.53 -p udp --dport 53 -j SNAT --to-source 198.51.100.7")),
 		Mend:  iptables(NodeA, "-t nat -D POSTROUTING -d 10.244.2.53 -p udp --dport 53 -j SNAT --to-source 198.51.100.7"),
 	},
+	{
+		ID:    "masquerade-wrong-source/route-changed",
+		Title: "node-a's route to a resolver leads by another device than it did when the client's port was masqueraded.",
+		Watch: []string{Client, NodeA},
+		Break: inTurn(addUplinks, iptables(NodeA, "-t nat -A POSTROUTING -s 10.244.1.10 -d 203.0.113.53 -j MASQUERADE")),
+		With:  changeUplink,
+		Ask:   askAnycast, // the next is let through
+		Mend:  func(context.Context, *Lab) error { return nil },
+	},
+	{
+		ID:    "masquerade-wrong-source/snat-kept",
+		Title: "node-a's route to a resolver leads by another device than it did when the client's port was given a source.",
+		Watch: []string{Client, NodeA},
+		Break: inTurn(addUplinks,
+			iptables(NodeA, "-t nat -A POSTROUTING -s 10.244.1.10 -o eth0 -j SNAT --to-source 192.0.2.1"),
+			iptables(NodeA, "-t nat -A POSTROUTING -s 10.244.1.10 -o eth1 -j SNAT --to-source 198.51.100.1")),
+		With: changeUplink,
+		Ask:  askAnycast,
+		Mend: forgetUplink,
+	},
 }
 
 func askFromDNSA(ctx context.Context, l *Lab, name string) error {

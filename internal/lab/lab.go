@@ -84,7 +84,8 @@ type Lab struct {
 	NodeA, NodeB, Client, DNSA, DNSB *NS
 	Relay                            *Relay // with Config.Relay; else nil
 
-	cfg Config
+	cfg    Config
+	fabric *NS // of addFabric
 
 	mu      sync.Mutex
 	closers []func() error // in order of creation

@@ -12,13 +12,12 @@ import (
 // it clashes with. Where that was not seen, the packet has an entry that is not in
 // the table yet, and no rule dropped it; then the clash itself has to be found.
 func (c *Case) unconfirmed(h *tracer.Hop) bool {
-	const confirmed = 1 << 3 // IPS_CONFIRMED
 	switch {
 	case !refused(h) || h.CT == nil || h.Tunnel != nil:
 		return false
 	case h.Drop.Confirm:
 		return true
-	case h.CT.Status&confirmed != 0 || c.refusedByRule(h) || h.Drop.By != nil:
+	case h.CT.Status&ctConfirmed != 0 || c.refusedByRule(h) || h.Drop.By != nil:
 		return false
 	}
 	return h.Drop.Hook == "" || h.Drop.Hook == tracer.HookPostrouting || h.Drop.Hook == tracer.HookInput

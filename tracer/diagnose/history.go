@@ -23,6 +23,7 @@ type past struct {
 	name      string
 	qtype     uint16
 	replyLen  int
+	exit      *exit // nil: its source was not seen to be rewritten
 	outcome   tracer.Outcome
 	refused   bool // by an rcode of its server, or of a server's upstream
 	asked     bool // its server was seen to ask others
@@ -47,6 +48,7 @@ func (h *history) add(l *tracer.Lookup) {
 		ref: l.Ref(), start: l.Start, end: l.End, transport: l.Transport,
 		client: l.Client, server: l.Server, backend: l.Backend, name: l.Question.Name,
 		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
+		exit: exitOfLookup(l),
 	}
 	if !p.backend.IsValid() {
 		p.backend = l.Server

@@ -122,7 +122,11 @@ func (c *Case) leftIntact(leg *tracer.Leg, h *tracer.Hop) bool {
 	if leg.Response && !c.returns(h) || !leg.Response && h.Tunnel == nil && c.elsewhere(leg, h) {
 		return false
 	}
-	l := c.device(c.NetNS(h.NetNS), h.Dev)
+	ns := c.NetNS(h.NetNS)
+	if own := c.ownAddr(ns, h.Src.Addr()); h.Tunnel == nil && own != nil && own.Name != h.Dev && own.Kind != "dummy" && own.Name != "lo" {
+		return false // what answers may not come back by this device, or not at all
+	}
+	l := c.device(ns, h.Dev)
 	return l.Up && !l.XDP && (l.MTU == 0 || int(h.Len) <= l.MTU) // a program may drop what comes back before anybody sees it
 }
 

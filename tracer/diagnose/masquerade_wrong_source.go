@@ -7,11 +7,14 @@ import (
 )
 
 // masqueradeWrongSource finds a query whose source was rewritten to an address that
-// is not that of the device it left by, so that a node of the cluster has no route
-// for the reply.
+// is not that of the device it left by: one that a node of the cluster has no route
+// to, or that conntrack has kept since the flow left by another device.
 func masqueradeWrongSource(c *Case) *tracer.Finding {
 	if !c.Failed() {
 		return nil
+	}
+	if f := keptSource(c); f != nil {
+		return f
 	}
 	for leg, drop := range c.Drops() {
 		if w := c.wrongSource(leg, drop); w != nil {
