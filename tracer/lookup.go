@@ -99,7 +99,7 @@ type Hop struct {
 	Dev     string
 	Src     netip.AddrPort // innermost, after Change
 	Dst     netip.AddrPort
-	Len     uint32 // bytes of the IP packet, outermost header included
+	Len     uint32 // bytes of the sk_buff: the IP packet, outermost header included; as a driver of Ethernet gets it, with 14 of the frame's
 	TTL     uint8
 	Hook    Hook    // of hops in netfilter, and of drops in a hook
 	Tunnel  *Tunnel // nil outside a tunnel

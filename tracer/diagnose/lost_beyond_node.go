@@ -3,6 +3,7 @@ package diagnose
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -30,7 +31,7 @@ func lostBeyondNode(c *Case) *tracer.Finding {
 		},
 	}
 	if l := c.device(ns, out.Dev); l != nil {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("it has %d bytes; the MTU of %s is %d", out.Len, l.Name, l.MTU))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("it has %d bytes; the MTU of %s is %d", out.Len-frameHeader(l, out), l.Name, l.MTU))
 	}
 	f.Evidence = append(f.Evidence, c.nextHopText(leg, out)...)
 	left := fmt.Sprintf("the %s left %s of %s intact at %s", legName(leg), out.Dev, ns.Name(), c.node.Wall(out.Time).Format("15:04:05.000"))
@@ -86,26 +87,45 @@ func (c *Case) replyBeyond(f *tracer.Finding, leg *tracer.Leg, out *tracer.Hop, 
 }
 
 // departed returns the packet that was lost beyond its node, and the hop at which
-// it left that: the last reply or, if there was none, the last query; nil if any
-// packet of the lookup may have been lost on the way here.
+// it left that: the last reply or, if there was none, the last query; over TCP the
+// last segment. It is nil if any packet of the lookup may have been lost on the way
+// here.
 func (c *Case) departed() (leg *tracer.Leg, out *tracer.Hop) {
 	for i := range c.Legs {
 		l := &c.Legs[i]
-		if l.Error != nil || len(l.Hops) == 0 {
+		if l.Error != nil || len(l.Hops) == 0 || !whole(l) {
 			return nil, nil
 		}
-		if leg == nil || l.Response || !leg.Response {
-			leg, out = l, &l.Hops[len(l.Hops)-1]
+		last := &l.Hops[len(l.Hops)-1]
+		newer := out == nil || last.Time >= out.Time
+		if out != nil && c.Transport == tracer.TransportUDP && l.Response != leg.Response {
+			newer = l.Response
 		}
+		if newer && c.leftIntact(l, last) {
+			leg, out = l, last
+		}
+	}
+	if out == nil {
+		return nil, nil
 	}
 	for i := range c.Legs {
 		l := &c.Legs[i]
-		came := !l.Response && leg.Response && slices.ContainsFunc(l.Hops, func(h tracer.Hop) bool { return h.NetNS == out.NetNS })
-		if !whole(l) || !came && !c.leftIntact(l, &l.Hops[len(l.Hops)-1]) {
+		if !c.reached(l, leg, out) && !c.leftIntact(l, &l.Hops[len(l.Hops)-1]) {
 			return nil, nil
 		}
 	}
 	return leg, out
+}
+
+// reached reports whether a packet came to where it should, as far as that was seen:
+// over TCP to where its client was seen first, or to the namespace that a reply left
+// last.
+func (c *Case) reached(l, lost *tracer.Leg, out *tracer.Hop) bool {
+	if l.Response {
+		i := slices.IndexFunc(c.Legs, func(l tracer.Leg) bool { return !l.Response })
+		return c.Transport == tracer.TransportTCP && i >= 0 && l.Hops[len(l.Hops)-1].NetNS == c.Legs[i].Hops[0].NetNS
+	}
+	return lost.Response && slices.ContainsFunc(l.Hops, func(h tracer.Hop) bool { return h.NetNS == out.NetNS })
 }
 
 // whole reports whether a packet was neither dropped nor seen to be spoiled.
@@ -127,7 +147,23 @@ func (c *Case) leftIntact(leg *tracer.Leg, h *tracer.Hop) bool {
 		return false // what answers may not come back by this device, or not at all
 	}
 	l := c.device(ns, h.Dev)
-	return l.Up && !l.XDP && (l.MTU == 0 || int(h.Len) <= l.MTU) // a program may drop what comes back before anybody sees it
+	fits := l.MTU == 0 || int(h.Len-frameHeader(l, h)) <= l.MTU || isGSO(leg)
+	return fits && l.Up && !l.XDP // a program may drop what comes back before anybody sees it
+}
+
+// isGSO reports whether a packet was several in one, which are parted as the device
+// gets it.
+func isGSO(leg *tracer.Leg) bool {
+	return slices.ContainsFunc(leg.Hops, func(h tracer.Hop) bool { return h.Checksum.GSOSize != 0 })
+}
+
+// frameHeader is what a packet has before its IP header as a driver gets it, bytes:
+// what has hardware addresses of 48 bits is Ethernet's.
+func frameHeader(l *Link, h *tracer.Hop) uint32 {
+	if mac, err := net.ParseMAC(l.MAC); err == nil && len(mac) == 6 && h.Name == "tx" {
+		return min(etherHeader, h.Len)
+	}
+	return 0
 }
 
 // leadsOut reports whether a hop's device leads out of the machine. Where the other

@@ -40,12 +40,36 @@ func TestLostBeyondNode(t *testing.T) {
 	checkDiagnosis(t, node(Link{Up: true, XDP: true}), lost(out), Unexplained) // it may have dropped what came back
 	checkDiagnosis(t, node(Link{}), lost(out), Unexplained)
 	checkDiagnosis(t, fakeNode{}, lost(out), Unexplained)
+	frame := node(Link{Up: true, MAC: "02:00:00:00:00:01"})
+	for size, want := range map[uint32]string{1514: id, 1515: Unexplained} { // with the frame's header
+		full := out
+		full.Len = size
+		checkDiagnosis(t, frame, lost(full), want)
+	}
 	two := lost(out)
 	two.Legs = append(two.Legs, tracer.Leg{Attempt: 2, Hops: []tracer.Hop{routed("rx", nsNodeA, "cni0")}})
 	checkDiagnosis(t, nic, two, Unexplained)
 	came := lost(out)
 	came.Legs = append(came.Legs, tracer.Leg{Response: true, Hops: []tracer.Hop{routed("rx", nsNodeA, "eth0")}})
 	checkDiagnosis(t, nic, came, Unexplained)
+}
+
+// Over TCP the last segment that left and did not come is what was lost: the
+// handshake came to where it should.
+func TestSegmentLostBeyondNode(t *testing.T) {
+	left, back := inside(routed("tx", nsNodeA, "eth0")), routed("rx", nsNodeA, "eth0")
+	l := fakeLookup(tracer.OutcomeLost, routed("tx", nsClient, "eth0"), left)
+	l.Transport, l.Legs[0].Segment, l.Waited = tracer.TransportTCP, "SYN", uint64(5*time.Second)
+	home := routed("rx", nsClient, "eth0")
+	back.Time, home.Time = 10, 11
+	query := slices.Clone(l.Legs[0].Hops)
+	query[0].Time, query[1].Time = 20, 21
+	l.Legs = append(l.Legs, tracer.Leg{Response: true, Segment: "SYN-ACK", Hops: []tracer.Hop{back, home}}, tracer.Leg{Segment: "data", Hops: query})
+	node := fakeNode{nsNodeA: {name: "node-a", links: []Link{{Name: "eth0", MTU: 1500, Up: true}}}}
+	checkDiagnosis(t, node, l, "lost-beyond-node")
+	checkFinding(t, l, tracer.ConfidenceLikely, "the query left eth0 of node-a intact", "")
+	l.Legs[1].Hops = l.Legs[1].Hops[:1] // the SYN-ACK is lost in node-a
+	checkDiagnosis(t, node, l, Unexplained)
 }
 
 // A reply that left the server's node, and did not come to the client's.
