@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -54,6 +55,28 @@ func sizeFaults() []Fault {
 			Mend:  inNodeA("ip link set eth0 mtu 1500"),
 		},
 		{
+			ID:    "mtu-too-big/silent",
+			Title: "What is between the nodes takes smaller packets than they think, and tells nobody.",
+			Lab:   far,
+			Break: func(_ context.Context, l *Lab) error {
+				l.Relay.LoseFrom(1, 1350)
+				return nil
+			},
+			Ask:  askSizes(false),
+			Mend: inTurn(inNodeA(smallTunnel), inNodeB(smallTunnel), inDNSB("ip link set eth0 mtu 1280")),
+		},
+		{
+			ID:    "mtu-too-big/silent-tcp",
+			Title: "What is between the nodes takes smaller packets than they think, and tells nobody; the server is asked over TCP.",
+			Lab:   far,
+			Break: func(_ context.Context, l *Lab) error {
+				l.Relay.LoseFrom(1, 1350)
+				return nil
+			},
+			Ask:  askSizes(true),
+			Mend: inTurn(inNodeA(smallTunnel), inNodeB(smallTunnel), inDNSB("ip link set eth0 mtu 1280")),
+		},
+		{
 			ID:    "fragment-lost",
 			Title: "A firewall on another node drops fragments that have no ports.",
 			Watch: []string{Client, NodeA},
@@ -77,6 +100,25 @@ func inDNSB(commands ...string) deed { return within(DNSB, commands) }
 // asked for lies within the name that is given.
 func askLarge(ctx context.Context, l *Lab, name string) error {
 	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: "big1300." + name, Type: dns.TypeTXT, EDNSSize: 4096})
+}
+
+// smallTunnel leaves the tunnel's packets so small that they pass everywhere here.
+const smallTunnel = "ip link set vxlan.calico mtu 1280"
+
+// askSizes asks for small answers and large ones by turns, and at last for one of
+// more than 1300 bytes within the name.
+func askSizes(tcp bool) func(context.Context, *Lab, string) error {
+	return func(ctx context.Context, l *Lab, name string) error {
+		opts := LookupOptions{Server: Service(), Type: dns.TypeTXT, EDNSSize: 4096, TCP: tcp}
+		for i := range 4 {
+			for _, label := range []string{"big1000", "big1300"} {
+				opts.Name = fmt.Sprintf("%s.before%d.%s", label, i, Zone)
+				_ = askOnce(ctx, l.Client, opts) // some fail
+			}
+		}
+		opts.Name = "big1300." + name
+		return askOnce(ctx, l.Client, opts)
+	}
 }
 
 func askBig6(ctx context.Context, l *Lab, name string) error {

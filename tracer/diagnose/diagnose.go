@@ -64,6 +64,7 @@ var lastRules = []rule{
 	{"client-gone", clientGone},
 	{"server-slow", serverSlow},
 	{"server-silent", serverSilent},
+	{"mtu-too-big", silentlyTooBig},
 	{"backend-broken", backendBroken},
 	{"tcp-only-fails", tcpOnlyFails},
 	{"udp-only-fails", udpOnlyFails},

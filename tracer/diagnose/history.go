@@ -23,7 +23,8 @@ type past struct {
 	name      string
 	qtype     uint16
 	replyLen  int
-	exit      *exit // nil: its source was not seen to be rewritten
+	exit      *exit      // nil: its source was not seen to be rewritten
+	crossings []crossing // of its reply
 	outcome   tracer.Outcome
 	refused   bool // by an rcode of its server, or of a server's upstream
 	asked     bool // its server was seen to ask others
@@ -48,7 +49,7 @@ func (h *history) add(l *tracer.Lookup) {
 		ref: l.Ref(), start: l.Start, end: l.End, transport: l.Transport,
 		client: l.Client, server: l.Server, backend: l.Backend, name: l.Question.Name,
 		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
-		exit: exitOfLookup(l),
+		exit: exitOfLookup(l), crossings: crossingsOf(l),
 	}
 	if !p.backend.IsValid() {
 		p.backend = l.Server
