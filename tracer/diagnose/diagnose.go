@@ -95,6 +95,9 @@ func (d *Diagnoser) Diagnose(lookups ...*tracer.Lookup) {
 		c := &Case{Lookup: l, story: lookups, node: d.node, history: d.history}
 		l.Findings = c.diagnose()
 		c.count(l.Findings)
+		if len(l.Findings) > 0 {
+			l.Findings[0].Evidence = append(l.Findings[0].Evidence, c.ofServer()...)
+		}
 	}
 	for _, l := range lookups {
 		d.history.add(l)

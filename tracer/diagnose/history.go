@@ -23,6 +23,10 @@ type past struct {
 	name      string
 	qtype     uint16
 	replyLen  int
+	waited    uint64 // ns, for its answer
+	netns     uint32 // of its client, and the process there; 0 unknown
+	pid       uint32
+	servedIn  uint32     // the namespace in which its last query was seen last
 	exit      *exit      // nil: its source was not seen to be rewritten
 	crossings []crossing // of its reply
 	outcome   tracer.Outcome
@@ -49,7 +53,7 @@ func (h *history) add(l *tracer.Lookup) {
 		ref: l.Ref(), start: l.Start, end: l.End, transport: l.Transport,
 		client: l.Client, server: l.Server, backend: l.Backend, name: l.Question.Name,
 		qtype: l.Question.Type, replyLen: l.ReplyLen, outcome: l.Outcome, findings: l.Findings,
-		exit: exitOfLookup(l), crossings: crossingsOf(l),
+		exit: exitOfLookup(l), crossings: crossingsOf(l), waited: l.Waited, servedIn: servedIn(l), netns: l.NetNS, pid: l.PID,
 	}
 	if !p.backend.IsValid() {
 		p.backend = l.Server
@@ -62,6 +66,16 @@ func (h *history) add(l *tracer.Lookup) {
 	}
 	h.ring[h.next] = p
 	h.next = (h.next + 1) % maxPast
+}
+
+// servedIn returns the namespace in which the last query was seen last.
+func servedIn(l *tracer.Lookup) (netns uint32) {
+	for i := range l.Legs {
+		if leg := &l.Legs[i]; !leg.Response && isMessage(leg) && len(leg.Hops) > 0 {
+			netns = leg.Hops[len(leg.Hops)-1].NetNS
+		}
+	}
+	return netns
 }
 
 // all yields what is remembered, the newest first.

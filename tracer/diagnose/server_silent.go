@@ -32,6 +32,10 @@ func serverSilent(c *Case) *tracer.Finding {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("its socket was closed with the query in it: %s", dropText(purged)))
 	}
 	f.Mend = []string{logs(ns, takes)}
+	if failed := c.failedConnections(at.NetNS, takes); failed != "" {
+		f.Evidence = append(f.Evidence, failed)
+		f.Mend = []string{"see to its connections that fail first: their lookups, without a question, say why", "or " + logs(ns, takes)}
+	}
 	return f
 }
 
