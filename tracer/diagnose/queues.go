@@ -17,7 +17,12 @@ func serverBufferFull(c *Case) *tracer.Finding {
 	for leg, drop := range c.Drops() {
 		memory := reason(drop) == "PROTO_MEM" || drop.Drop.Errno == int(unix.ENOBUFS)
 		full := reason(drop) == "SOCKET_RCVBUFF" || drop.Drop.Errno == int(unix.ENOMEM)
-		if leg.Response || drop.Tunnel != nil || !memory && !full {
+		open := leftOpen(leg, drop)
+		if leg.Response || drop.Tunnel != nil || !memory && !full && !open {
+			continue
+		}
+		_, takes, _ := c.sockets(drop)
+		if open && !takes.isFull() {
 			continue
 		}
 		ns := c.NetNS(drop.NetNS)
@@ -34,7 +39,7 @@ func serverBufferFull(c *Case) *tracer.Finding {
 			f.Summary = fmt.Sprintf("the node has no memory left for UDP: the query to %v in %s was dropped", drop.Dst, ns.Name())
 			f.Mend = []string{"on the node: sysctl net.ipv4.udp_mem, and raise it; see in /proc/net/sockstat what takes it"}
 		}
-		if _, takes, _ := c.sockets(drop); takes != nil {
+		if takes != nil {
 			if takes.Queue > 0 && !memory {
 				f.Confidence = tracer.ConfidenceConfirmed
 			}
@@ -44,6 +49,21 @@ func serverBufferFull(c *Case) *tracer.Finding {
 		return f
 	}
 	return nil
+}
+
+// leftOpen reports whether a datagram was dropped where sockets take them, and the
+// kernel does not say why: before 5.17 it is that, a checksum, a filter, or IPsec
+// (__udp_queue_rcv_skb in net/ipv4/udp.c).
+func leftOpen(leg *tracer.Leg, h *tracer.Hop) bool {
+	return (reason(h) == "" || reason(h) == "NOT_SPECIFIED") && h.Drop.Errno == 0 && wrongSum(leg) == nil &&
+		(h.Drop.Function == "udp_queue_rcv_one_skb" || h.Drop.Function == "udpv6_queue_rcv_one_skb")
+}
+
+// isFull reports whether a socket has no room for one datagram more: some remains
+// when the last of them was larger than what is free.
+func (s *Socket) isFull() bool {
+	const most, of = 95, 100
+	return s != nil && s.Buffer > 0 && s.Drops > 0 && s.Queue*of >= s.Buffer*most
 }
 
 // qdiscDrop finds a packet that the queue of a device dropped.

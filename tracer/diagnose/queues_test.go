@@ -20,7 +20,7 @@ func TestServerBufferFull(t *testing.T) {
 		{"full", tracer.Drop{Reason: "SOCKET_RCVBUFF", Function: "udp_queue_rcv_one_skb"}, false, "server-buffer-full"},
 		{"no reasons", tracer.Drop{Function: "udp_queue_rcv_one_skb", Errno: 12}, false, "server-buffer-full"},
 		{"no memory", tracer.Drop{Reason: "PROTO_MEM"}, false, "server-buffer-full"},
-		{"neither", tracer.Drop{Function: "udp_queue_rcv_one_skb"}, false, Unexplained},
+		{"another function", tracer.Drop{Function: "udp_recvmsg"}, false, Unexplained},
 		{"the client's", tracer.Drop{Reason: "SOCKET_RCVBUFF"}, true, Unexplained},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -30,6 +30,13 @@ func TestServerBufferFull(t *testing.T) {
 			checkDiagnosis(t, fakeNode{}, l, tt.want)
 		})
 	}
+	// Kernels without reasons leave it open; a socket without room tells.
+	open := fakeLookup(tracer.OutcomeDropped, tracer.Hop{Name: "drop", NetNS: nsServer, Drop: &tracer.Drop{Function: "udp_queue_rcv_one_skb"}})
+	checkDiagnosis(t, fakeNode{}, open, Unexplained)
+	checkDiagnosis(t, node, open, "server-buffer-full")
+	checkFinding(t, open, tracer.ConfidenceConfirmed, "10.244.2.53:53 in dns-b is full", "rmem_default")
+	node[nsServer].sockets[0].Queue = 768
+	checkDiagnosis(t, node, open, Unexplained)
 }
 
 func TestQdiscDrop(t *testing.T) {

@@ -14,6 +14,12 @@ func TestServerSilent(t *testing.T) {
 	stuck.Queue = 768
 	node := func(sockets ...Socket) fakeNode { return fakeNode{nsServer: {name: "dns-b", sockets: sockets}} }
 	arrived := tracer.Hop{Name: "rx", Layer: "device", Dev: "eth0", NetNS: nsServer}
+	door := arrived
+	door.Dst = backend
+	withAddr := func(node fakeNode) fakeNode {
+		node[nsServer].links = []Link{{Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.PrefixFrom(backend.Addr(), 24)}}}
+		return node
+	}
 	queued := tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer}
 	read := tracer.Hop{Name: "read", Layer: "socket", NetNS: nsServer, PID: 7, Comm: "coredns"}
 	drop := func(reason, function string) tracer.Hop {
@@ -42,6 +48,9 @@ func TestServerSilent(t *testing.T) {
 		{"the same without reasons", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("", "udp_destruct_sock")}, nil, "server-silent", tracer.ConfidenceSeen},
 		{"a copy was dropped", node(), tracer.OutcomeDropped, []tracer.Hop{queued, drop("NETFILTER_DROP", "nf_hook_slow")}, nil, Unexplained, ""},
 		{"not at its socket", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived}, nil, Unexplained, ""},
+		{"not at its socket, which others wait in", withAddr(node(stuck)), tracer.OutcomeLost, []tracer.Hop{door}, nil, "server-silent", tracer.ConfidenceConfirmed},
+		{"not at its socket, which is empty", withAddr(node(listens)), tracer.OutcomeLost, []tracer.Hop{door}, nil, Unexplained, ""},
+		{"in another namespace", node(stuck), tracer.OutcomeLost, []tracer.Hop{door}, nil, Unexplained, ""},
 		{"no room", node(listens), tracer.OutcomeDropped, []tracer.Hop{arrived, full}, nil, "server-buffer-full", ""},
 		{"a reply left", node(listens), tracer.OutcomeLost, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, Unexplained, ""},
 		{"answered", node(listens), tracer.OutcomeAnswered, []tracer.Hop{arrived, queued}, []tracer.Leg{reply}, "", ""},
