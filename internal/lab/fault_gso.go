@@ -23,7 +23,7 @@ var gsoFaults = []Fault{
 		Ask: func(ctx context.Context, l *Lab, name string) error {
 			return askOnce(ctx, l.Client, LookupOptions{Server: netip.AddrPortFrom(l.DNSB.Addr, dnsPort), Name: "big40000." + name, Type: dns.TypeTXT, TCP: true})
 		},
-		Mend: within(DNSB, []string{"ip link set eth0 gso_max_segs 1"}),
+		Mend: within(DNSB, []string{"ip link set eth0 gso_max_segs 1"}), Needs: SightHooks, // the device sees a header that is none
 	},
 }
 
