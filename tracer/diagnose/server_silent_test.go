@@ -84,3 +84,44 @@ func TestServerSilentForwards(t *testing.T) {
 		}
 	}
 }
+
+// Nor is it blamed while it waits for its upstream, whose second try was answered
+// when the client's time was up; nor where nobody can tell who asked.
+func TestServerSilentWaits(t *testing.T) {
+	const waited = uint64(2e9)
+	queued := tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer}
+	for name, tt := range map[string]struct {
+		first tracer.Outcome // of its first try
+		ended uint64         // ns, its second one
+		want  string
+	}{
+		"in time":            {tracer.OutcomeLost, waited - 1, "server-silent"},
+		"too late":           {tracer.OutcomeLost, waited + 1e9, "upstream-timeout"},
+		"nobody knows first": {tracer.OutcomeIncomplete, waited + 1e9, "upstream-timeout"},
+	} {
+		parent := fakeLookup(tracer.OutcomeLost, queued)
+		parent.Waited = waited
+		first := fakeChild(parent, tt.first)
+		second := fakeChild(parent, tracer.OutcomeAnswered)
+		second.Client = netip.AddrPortFrom(second.Client.Addr(), 40001)
+		second.End = tt.ended
+		parent.Links[1].Ref, second.Links[0].Ref = second.Ref(), parent.Ref()
+		New(fakeNode{}).Diagnose(parent, first, second)
+		if got := parent.Findings[0].ID; got != tt.want {
+			t.Errorf("%s: %s, want %s", name, got, tt.want)
+		}
+	}
+
+	forwards := fakeAnswer(0, 0)
+	child := fakeChild(forwards, tracer.OutcomeAnswered)
+	for _, netns := range []uint32{nsClient, nsServer} {
+		d := New(fakeNode{})
+		d.Diagnose(forwards, child)
+		l := fakeLookup(tracer.OutcomeLost, queued)
+		l.NetNS, l.Start, l.End = netns, 10, 10
+		d.Diagnose(l)
+		if want := map[uint32]string{nsClient: "server-silent", nsServer: Unexplained}[netns]; l.Findings[0].ID != want {
+			t.Errorf("asked from %d: %s, want %s", netns, l.Findings[0].ID, want)
+		}
+	}
+}

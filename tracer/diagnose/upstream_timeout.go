@@ -27,6 +27,11 @@ func upstreamTimeout(c *Case) *tracer.Finding {
 		Evidence:   []string{c.toldClient(), fmt.Sprintf("it had asked %v for %s: %s", child.Server, child.Question.Name, ending(child))},
 		Mend:       []string{fmt.Sprintf("in %s: dig @%s %s, and see why that fails", server, child.Server.Addr(), child.Question.Name)},
 	}
+	if late := c.answeredLate(); late != nil && late != child {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("it asked %v again, and got the answer when its client's time was up", late.Server))
+	} else if late != nil {
+		f.Summary = fmt.Sprintf("the DNS server at %v (%s) got the answer of its upstream %v when its client's time was up", c.to(), server, child.Server)
+	}
 	for _, cause := range child.Findings {
 		if cause.ID == Unexplained {
 			continue
@@ -110,27 +115,50 @@ func (c *Case) asksUpstream() bool {
 }
 
 // answeredUpstream returns how many lookups that the server made for this one
-// were answered.
+// were answered while there was time.
 func (c *Case) answeredUpstream() (n int) {
 	for child := range c.Linked(tracer.LinkChild) {
-		if child.Outcome == tracer.OutcomeAnswered {
+		if child.Outcome == tracer.OutcomeAnswered && !c.tooLate(child) {
 			n++
 		}
 	}
 	return n
 }
 
+// tooLate reports whether a lookup that the server made for this one ended when
+// nobody waited for this one any more.
+func (c *Case) tooLate(child *tracer.Lookup) bool {
+	return c.Outcome == tracer.OutcomeLost && c.Waited > 0 && child.End > c.lastQuery()+c.Waited
+}
+
+// answeredLate returns a lookup that the server made for this one, and that was
+// answered too late; nil if there is none.
+func (c *Case) answeredLate() *tracer.Lookup {
+	for child := range c.Linked(tracer.LinkChild) {
+		if child.Outcome == tracer.OutcomeAnswered && c.tooLate(child) {
+			return child
+		}
+	}
+	return nil
+}
+
 // failedUpstream returns the last lookup that the server made for this one and
-// that failed, if none was answered; else nil.
+// that failed, or else one that was answered too late, if none was answered in
+// time; else nil.
 func (c *Case) failedUpstream() (failed *tracer.Lookup) {
 	for child := range c.Linked(tracer.LinkChild) {
 		switch child.Outcome {
 		case tracer.OutcomeAnswered:
-			return nil
+			if !c.tooLate(child) {
+				return nil
+			}
 		case tracer.OutcomeIncomplete:
 		default:
 			failed = child
 		}
+	}
+	if failed == nil {
+		return c.answeredLate()
 	}
 	return failed
 }
