@@ -122,5 +122,6 @@ func TestTTLExpired(t *testing.T) {
 	icmp.ICMP = &tracer.ICMP{Type: 11}
 	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, short, icmp, old), id)
 	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, short, old), Unexplained)
+	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, a, b, a, b, old), id)
 	checkDiagnosis(t, node, fakeLookup(tracer.OutcomeDropped, short, dropped(nsNodeB, "eth0", "PKT_TOO_BIG", "ip_forward")), "mtu-too-big")
 }

@@ -46,7 +46,8 @@ func ttlExpired(c *Case) *tracer.Finding {
 }
 
 // isTTLDrop reports whether a packet ended since its hop limit was used up. IP_INHDR
-// means that where packets are forwarded; before 5.17 the sender is told alone.
+// means that where packets are forwarded; before 5.17 the sender is told alone, or it
+// was seen to go in circles.
 func (c *Case) isTTLDrop(leg *tracer.Leg, h *tracer.Hop) bool {
 	if h.Tunnel != nil || h.Drop.Function != "ip_forward" && h.Drop.Function != "ip6_forward" {
 		return false
@@ -55,7 +56,7 @@ func (c *Case) isTTLDrop(leg *tracer.Leg, h *tracer.Hop) bool {
 	case "IP_INHDR":
 		return true
 	case "", "NOT_SPECIFIED":
-		return h.TTL <= 1 && slices.ContainsFunc(c.icmpAbout(leg), exceeded)
+		return h.TTL <= 1 && (slices.ContainsFunc(c.icmpAbout(leg), exceeded) || len(c.loop(leg)) > 0)
 	}
 	return false
 }
