@@ -123,6 +123,8 @@ func (n noiseTruth) may(l *MixedLookup, r *mixedRecord) []string {
 		came = r.Rcode
 	}
 	switch {
+	case n.kind(l) == kindUpstream && came == l.Plan: // the cache refused nothing
+		return nil
 	case r.Outcome == "answered" && came == l.Plan && (came == "SERVFAIL" || came == "REFUSED"):
 		return []string{"server-refused"}
 	case r.Outcome == "answered" && came == "SERVFAIL" && n.caches:

@@ -24,13 +24,16 @@ func serverRefused(c *Case) *tracer.Finding {
 	if in == nil || out.Time-in.Time > uint64(byItself) || c.askedForIt(in, out) {
 		return nil
 	}
+	_, takes, _ := c.sockets(in)
+	if c.asksUnseen(in, takes) {
+		return nil
+	}
 	ns, rcode := c.NetNS(out.NetNS), dns.RcodeToString[c.Reply.Rcode]
 	f := &tracer.Finding{
 		Confidence: tracer.ConfidenceSeen,
 		Summary:    fmt.Sprintf("the DNS server at %v in %s answers %s for %s, without asking upstream", in.Dst, ns.Name(), rcode, c.Question.Name),
 		Evidence:   []string{fmt.Sprintf("its %s left %v after the query had come, and no query of its own", rcode, took(in, out))},
 	}
-	_, takes, _ := c.sockets(in)
 	if takes != nil {
 		f.Evidence = append(f.Evidence, takes.String())
 	}

@@ -25,7 +25,7 @@ func serverSilent(c *Case) *tracer.Finding {
 	}
 	ns := c.NetNS(at.NetNS)
 	_, takes, _ := c.sockets(at)
-	if purged == nil && c.mayWait(at) && (takes == nil || takes.Queue == 0) {
+	if purged == nil && c.asksUnseen(at, takes) && (takes == nil || takes.Queue == 0) {
 		return nil
 	}
 	f := &tracer.Finding{
@@ -43,13 +43,6 @@ func serverSilent(c *Case) *tracer.Finding {
 		f.Mend = []string{"see to its connections that fail first: their lookups, without a question, say why", "or " + logs(ns, takes)}
 	}
 	return f
-}
-
-// mayWait reports whether the server may wait for its upstream unseen: of a client in
-// its own network namespace, nobody knows whether it is that or the server who asks
-// others.
-func (c *Case) mayWait(at *tracer.Hop) bool {
-	return at.NetNS == c.Lookup.NetNS && !c.asksUpstream() && c.asksOthers()
 }
 
 // waitsUnseen returns a query that came to its server's namespace, was not dropped

@@ -112,16 +112,20 @@ func TestServerSilentWaits(t *testing.T) {
 		}
 	}
 
-	forwards := fakeAnswer(0, 0)
-	child := fakeChild(forwards, tracer.OutcomeAnswered)
-	for _, netns := range []uint32{nsClient, nsServer} {
-		d := New(fakeNode{})
-		d.Diagnose(forwards, child)
+	asks := fakeLookup(tracer.OutcomeAnswered)
+	asks.Client, asks.Server, asks.NetNS, asks.PID = netip.AddrPortFrom(backend.Addr(), 40000), upstream, nsServer, 7
+	for _, tt := range []struct {
+		netns uint32 // of the client
+		pid   int    // of the server
+		want  string
+	}{{nsClient, 7, "server-silent"}, {nsServer, 7, Unexplained}, {nsServer, 0, Unexplained}, {nsServer, 8, "server-silent"}} {
+		d := New(fakeNode{nsServer: {name: "dns-b", sockets: []Socket{{Transport: tracer.TransportUDP, Addr: backend, PID: tt.pid}}}})
+		d.Diagnose(asks)
 		l := fakeLookup(tracer.OutcomeLost, queued)
-		l.NetNS, l.Start, l.End = netns, 10, 10
+		l.NetNS, l.Start, l.End = tt.netns, 10, 10
 		d.Diagnose(l)
-		if want := map[uint32]string{nsClient: "server-silent", nsServer: Unexplained}[netns]; l.Findings[0].ID != want {
-			t.Errorf("asked from %d: %s, want %s", netns, l.Findings[0].ID, want)
+		if l.Findings[0].ID != tt.want {
+			t.Errorf("asked from %d, the server is process %d: %s, want %s", tt.netns, tt.pid, l.Findings[0].ID, tt.want)
 		}
 	}
 }

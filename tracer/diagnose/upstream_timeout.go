@@ -55,6 +55,9 @@ func (c *Case) failedBefore() *tracer.Finding {
 	if c.Reply == nil || c.Reply.Rcode != dns.RcodeServerFailure || c.asksUpstream() {
 		return nil
 	}
+	if _, at := c.delivered(); at != nil && c.asksUnseen(at, nil) {
+		return nil
+	}
 	answers := false
 	for p := range c.history.all() {
 		if p.backend != c.to() || p.end > c.Start || c.Start-p.end > remembersFailure {
@@ -112,6 +115,22 @@ func (c *Case) asksUpstream() bool {
 		return true
 	}
 	return false
+}
+
+// asksUnseen reports whether the server may have asked others for the answer without
+// its being known: of a client in its own network namespace nobody knows which of the
+// two asks. One of which all is seen, and that asks nobody, does not.
+func (c *Case) asksUnseen(at *tracer.Hop, server *Socket) bool {
+	if at.NetNS != c.Lookup.NetNS || c.asksUpstream() {
+		return false
+	}
+	for p := range c.history.all() {
+		another := server != nil && server.PID != 0 && p.pid != 0 && p.pid != uint32(server.PID)
+		if p.netns == at.NetNS && p.server != c.Server && !another {
+			return true
+		}
+	}
+	return c.asksOthers()
 }
 
 // answeredUpstream returns how many lookups that the server made for this one
