@@ -118,10 +118,10 @@ func checkFindings(t *testing.T, f *lab.Fault, x export, name string) {
 	slices.Sort(named)
 	slices.Sort(want)
 	if !slices.Equal(named, want) {
-		t.Errorf("findings are %q, want %q alone; events lost: %v", named, want, x.stats.Lost)
+		t.Errorf("findings are %q, want %q alone; events lost: %v, of lookups %d", named, want, x.stats.Lost, x.stats.Cut)
 		for _, r := range x.lookups {
 			for i := range r.Legs {
-				t.Logf("%s %s %s: %s\n\t%s", r.Name, r.Outcome, r.Detail, r.Legs[i].Direction, strings.Join(way(r, i), "\n\t"))
+				t.Logf("%s %s %s %q: %s\n\t%s", r.Name, r.Outcome, r.Detail, r.Why, r.Legs[i].Direction, strings.Join(way(r, i), "\n\t"))
 			}
 		}
 	}

@@ -62,6 +62,9 @@ func fillConntrack(ctx context.Context, l *Lab) error {
 	if os.Getenv(guestEnv) == "" {
 		return notSupported("a conntrack limit of the lab's own", "a machine without other users: scripts/vm")
 	}
+	if err := keepConnections(l.NodeA); err != nil {
+		return err
+	}
 	for i := range 4 {
 		if err := AskService(ctx, l, fmt.Sprintf("before%d.example.test.", i)); err != nil {
 			return err
