@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,10 @@ type Fault struct {
 	// Finds are the findings that must be named, and May those that may be named
 	// besides, of a case in which several things go wrong; nil: ID and Cause alone.
 	Finds, May []string
+
+	// WholeMachine says that it changes a limit which all namespaces share: it is
+	// made where nobody else is, in the guests of scripts/vm.
+	WholeMachine bool
 
 	// Needs is the least that must be seen for the finding to be named.
 	Needs Sight
@@ -98,14 +103,17 @@ func (f *Fault) Finding() string {
 }
 
 // NeedsGuest reports whether a kernel that lacks function probes, IPVS and most
-// tunnels can't make or see the fault.
+// tunnels can't make or see the fault, or must not.
 func (f *Fault) NeedsGuest() bool {
-	return f.Needs == SightFunctions || f.Lab.Service == ServiceIPVS || !slices.Contains([]Overlay{"", OverlayVXLAN}, f.Lab.Overlay)
+	return f.WholeMachine || f.Needs == SightFunctions || f.Lab.Service == ServiceIPVS || !slices.Contains([]Overlay{"", OverlayVXLAN}, f.Lab.Overlay)
 }
 
 // Raise makes the lab of a fault, with DNS servers, and breaks it. The caller
 // closes the lab.
 func (f *Fault) Raise(ctx context.Context) (l *Lab, err error) {
+	if f.WholeMachine && os.Getenv(guestEnv) == "" {
+		return nil, notSupported("a limit of the lab's own", "a machine without other users: scripts/vm")
+	}
 	if l, err = New(ctx, f.Lab); err != nil {
 		return nil, err
 	}

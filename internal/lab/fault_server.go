@@ -70,7 +70,7 @@ func serverFaults() []Fault {
 			Title: "The client closes its socket before the answer comes.",
 			Lab:   serviceOnB, NoDNS: true,
 			Break: func(_ context.Context, l *Lab) error {
-				_, err := StartDNS(l.DNSB, DNSOptions{Delay: Patience(100 * time.Millisecond)})
+				_, err := StartDNS(l.DNSB, DNSOptions{Delay: Patience(50 * time.Millisecond)})
 				return err
 			},
 			Ask: func(ctx context.Context, l *Lab, name string) error {
