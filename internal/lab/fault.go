@@ -165,8 +165,17 @@ func (f *Fault) Fails(ctx context.Context, l *Lab, name string) error {
 	return nil
 }
 
-// Works asks in the same way, and returns an error if that fails.
-func (f *Fault) Works(ctx context.Context, l *Lab, name string) error { return f.ask(ctx, l, name) }
+// Works asks in the same way, and returns an error if that fails. It tries again: a
+// bridge takes up to a second to see that a port is up.
+func (f *Fault) Works(ctx context.Context, l *Lab, name string) (err error) {
+	const tries = 3
+	for range tries {
+		if err = f.ask(ctx, l, name); err == nil {
+			break
+		}
+	}
+	return err
+}
 
 func (f *Fault) ask(ctx context.Context, l *Lab, name string) error {
 	if f.Ask == nil {
