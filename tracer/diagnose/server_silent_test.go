@@ -85,6 +85,19 @@ func TestServerSilentForwards(t *testing.T) {
 	}
 }
 
+// Of several that asked it the same at once nobody knows whose its own lookup was.
+func TestServerSilentInCrowd(t *testing.T) {
+	for outcome, want := range map[tracer.Outcome]string{tracer.OutcomeAnswered: Unexplained, tracer.OutcomeLost: "upstream-timeout"} {
+		parent := fakeLookup(tracer.OutcomeLost, tracer.Hop{Name: "socket", Layer: "socket", NetNS: nsServer})
+		child := fakeChild(parent, outcome)
+		parent.Links[0].How = tracer.HowInferred
+		New(fakeNode{}).Diagnose(parent, child)
+		if got := parent.Findings[0]; got.ID != want || want != Unexplained && got.Confidence != tracer.ConfidenceLikely {
+			t.Errorf("upstream %s: %s (%s), want %s, likely", outcome, got.ID, got.Confidence, want)
+		}
+	}
+}
+
 // Nor is it blamed while it waits for its upstream, whose second try was answered
 // when the client's time was up; nor where nobody can tell who asked.
 func TestServerSilentWaits(t *testing.T) {

@@ -3,6 +3,7 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -27,6 +28,10 @@ func upstreamTimeout(c *Case) *tracer.Finding {
 		Evidence:   []string{c.toldClient(), fmt.Sprintf("it had asked %v for %s: %s", child.Server, child.Question.Name, ending(child))},
 		Mend:       []string{fmt.Sprintf("in %s: dig @%s %s, and see why that fails", server, child.Server.Addr(), child.Question.Name)},
 	}
+	if c.oneOfMany() {
+		f.Confidence = tracer.ConfidenceLikely
+		f.Evidence = append(f.Evidence, "others had asked it the same just then: which of its own lookups was for this one is not known")
+	}
 	if late := c.answeredLate(); late != nil && late != child {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("it asked %v again, and got the answer when its client's time was up", late.Server))
 	} else if late != nil {
@@ -36,7 +41,10 @@ func upstreamTimeout(c *Case) *tracer.Finding {
 		if cause.ID == Unexplained {
 			continue
 		}
-		f.Confidence, f.Mend = cause.Confidence, cause.Mend
+		f.Mend = cause.Mend
+		if !c.oneOfMany() {
+			f.Confidence = cause.Confidence
+		}
 		f.Evidence = append(f.Evidence, fmt.Sprintf("which failed by %s: %s", cause.ID, cause.Summary))
 		break
 	}
@@ -131,6 +139,12 @@ func (c *Case) asksUnseen(at *tracer.Hop, server *Socket) bool {
 		}
 	}
 	return c.asksOthers()
+}
+
+// oneOfMany reports whether the server was asked the same by several at once: which
+// of its own lookups was for this one is a guess then.
+func (c *Case) oneOfMany() bool {
+	return slices.ContainsFunc(c.Links, func(k tracer.Link) bool { return k.Kind == tracer.LinkChild && k.How == tracer.HowInferred })
 }
 
 // answeredUpstream returns how many lookups that the server made for this one
