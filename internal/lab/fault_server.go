@@ -70,11 +70,11 @@ func serverFaults() []Fault {
 			Title: "The client closes its socket before the answer comes.",
 			Lab:   serviceOnB, NoDNS: true,
 			Break: func(_ context.Context, l *Lab) error {
-				_, err := StartDNS(l.DNSB, DNSOptions{Delay: 150 * time.Millisecond})
+				_, err := StartDNS(l.DNSB, DNSOptions{Delay: 60 * time.Millisecond})
 				return err
 			},
 			Ask: func(ctx context.Context, l *Lab, name string) error {
-				return errors.Join(askFor(ctx, l, name, Patience(10*time.Millisecond)), AskService(ctx, l, "later."+Zone))
+				return errors.Join(askFor(ctx, l, name, Patience(7*time.Millisecond)), AskService(ctx, l, "later."+Zone))
 			},
 		},
 		forwards("upstream-timeout", "server-silent", startStill),

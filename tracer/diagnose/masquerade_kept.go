@@ -172,7 +172,7 @@ func (c *Case) leftBefore(e *exit, k *kept) []string {
 	new := c.device(k.ns, e.dev)
 	for p := range c.history.all() {
 		x := p.exit
-		if x == nil || p.failed() || x.netns != e.netns || x.dst != e.dst || p.end > c.Start || p.end+backendMemory < c.Start {
+		if x == nil || p.failed() || x.netns != e.netns || x.dst != e.dst || p.start > c.Start || p.end+backendMemory < c.Start {
 			continue
 		}
 		switch {
