@@ -75,3 +75,17 @@ func TestSplit(t *testing.T) {
 		t.Errorf("tests (-want +got):\n%s", diff)
 	}
 }
+
+// TestParse reads how a guest's tests ended, and how long they took: what is split
+// hangs on it.
+func TestParse(t *testing.T) {
+	const text = "=== RUN   TestA\n--- PASS: TestA (1.50s)\n=== RUN   TestB\n    b_test.go:1: no such thing here\n--- SKIP: TestB (0.25s)\nPASS\n"
+	res, err := parse(t.Context(), "cmd/x", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := res["cmd/x TestA"], res["cmd/x TestB"]
+	if a == nil || b == nil || a.outcome != pass || b.outcome != skip || a.seconds != 1.5 || b.seconds != 0.25 {
+		t.Errorf("TestA %+v, TestB %+v", a, b)
+	}
+}

@@ -35,7 +35,7 @@ type results map[string]*result
 // parse reads what one package's tests wrote with -test.v=test2json. A test that
 // began and did not end has failed.
 func parse(ctx context.Context, suite string, text io.Reader) (results, error) {
-	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-p", suite)
+	cmd := exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", suite) // -t: how long each took
 	cmd.Stdin = text
 	events, err := cmd.StdoutPipe()
 	if err != nil {
