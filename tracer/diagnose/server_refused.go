@@ -53,7 +53,8 @@ func serverRefused(c *Case) *tracer.Finding {
 // before: it may remember the answer.
 func (c *Case) askedForIt(in, out *tracer.Hop) bool {
 	for p := range c.history.all() {
-		if p.client.Addr() != in.Dst.Addr() {
+		its := p.client.Addr() == in.Dst.Addr() || p.netns == in.NetNS && p.server != c.Server // a node-local cache asks from its node's address
+		if !its {
 			continue
 		}
 		if p.start >= in.Time && p.start <= out.Time || strings.EqualFold(p.name, c.Question.Name) {

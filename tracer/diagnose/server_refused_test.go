@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -56,6 +57,18 @@ func TestServerRefused(t *testing.T) {
 		again := fakeAnswer(dns.RcodeServerFailure, time.Millisecond)
 		if d.Diagnose(again); len(again.Findings) != 0 {
 			t.Errorf("findings %+v after its own lookup for %s", again.Findings, name)
+		}
+	}
+
+	// A node-local cache asks from its node's address; what its clients there ask it is not its own.
+	for server, want := range map[netip.AddrPort]string{upstream: "", service: "server-refused"} {
+		d := New(node)
+		other := fakeLookup(tracer.OutcomeAnswered)
+		other.Client, other.Server, other.NetNS, other.Start = netip.MustParseAddrPort("192.0.2.1:4000"), server, nsServer, parent.Start+10
+		d.Diagnose(other)
+		again := fakeAnswer(dns.RcodeRefused, time.Millisecond)
+		if d.Diagnose(again); idsOf(again) != want {
+			t.Errorf("asked %v meanwhile: finding %q, want %q", server, idsOf(again), want)
 		}
 	}
 }
