@@ -54,28 +54,8 @@ func sizeFaults() []Fault {
 			Ask:   askLarge,
 			Mend:  inNodeA("ip link set eth0 mtu 1500"),
 		},
-		{
-			ID:    "mtu-too-big/silent",
-			Title: "What is between the nodes takes smaller packets than they think, and tells nobody.",
-			Lab:   far,
-			Break: func(_ context.Context, l *Lab) error {
-				l.Relay.LoseFrom(1, 1350)
-				return nil
-			},
-			Ask:  askSizes(false),
-			Mend: inTurn(inNodeA(smallTunnel), inNodeB(smallTunnel), inDNSB("ip link set eth0 mtu 1280")),
-		},
-		{
-			ID:    "mtu-too-big/silent-tcp",
-			Title: "What is between the nodes takes smaller packets than they think, and tells nobody; the server is asked over TCP.",
-			Lab:   far,
-			Break: func(_ context.Context, l *Lab) error {
-				l.Relay.LoseFrom(1, 1350)
-				return nil
-			},
-			Ask:  askSizes(true),
-			Mend: inTurn(inNodeA(smallTunnel), inNodeB(smallTunnel), inDNSB("ip link set eth0 mtu 1280")),
-		},
+		silentLoss("mtu-too-big/silent", "What is between the nodes takes smaller packets than they think, and tells nobody.", false),
+		silentLoss("mtu-too-big/silent-tcp", "What is between the nodes takes smaller packets than they think, and tells nobody; the server is asked over TCP.", true),
 		{
 			ID:    "fragment-lost",
 			Title: "A firewall on another node drops fragments that have no ports.",
@@ -100,6 +80,19 @@ func inDNSB(commands ...string) deed { return within(DNSB, commands) }
 // asked for lies within the name that is given.
 func askLarge(ctx context.Context, l *Lab, name string) error {
 	return askOnce(ctx, l.Client, LookupOptions{Server: Service(), Name: "big1300." + name, Type: dns.TypeTXT, EDNSSize: 4096})
+}
+
+// silentLoss is a wire that loses what is too big for it.
+func silentLoss(id, title string, tcp bool) Fault {
+	return Fault{
+		ID: id, Title: title, Lab: far,
+		Break: func(_ context.Context, l *Lab) error {
+			l.Relay.LoseFrom(1, 1350)
+			return nil
+		},
+		Ask:  askSizes(tcp),
+		Mend: inTurn(inNodeA(smallTunnel), inNodeB(smallTunnel), inDNSB("ip link set eth0 mtu 1280")),
+	}
 }
 
 // smallTunnel leaves the tunnel's packets so small that they pass everywhere here.
