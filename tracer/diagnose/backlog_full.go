@@ -15,6 +15,16 @@ func backlogFull(c *Case) *tracer.Finding {
 	}
 	for leg, drop := range c.Drops() {
 		ns := c.NetNS(drop.NetNS)
+		var l *Link // that is up, where it could be that it is not
+		switch {
+		case reason(drop) == "CPU_BACKLOG":
+		case unsaid(drop) && drop.Drop.Function == "enqueue_to_backlog":
+			if l = c.device(ns, drop.Dev); l == nil || !l.Up {
+				continue
+			}
+		default:
+			continue
+		}
 		f := &tracer.Finding{
 			Confidence: tracer.ConfidenceSeen,
 			Summary:    fmt.Sprintf("a CPU's queue of received packets was full: the %s was dropped in %s", legName(leg), ns.Name()),
@@ -24,18 +34,11 @@ func backlogFull(c *Case) *tracer.Finding {
 				"or spread packets over CPUs: receive packet steering, /sys/class/net/DEV/queues/rx-*/rps_cpus",
 			},
 		}
-		switch {
-		case reason(drop) == "CPU_BACKLOG":
-			return f
-		case (reason(drop) == "" || reason(drop) == "NOT_SPECIFIED") && drop.Drop.Function == "enqueue_to_backlog":
-			l := c.device(ns, drop.Dev)
-			if l == nil || !l.Up {
-				continue
-			}
+		if l != nil {
 			f.Confidence = tracer.ConfidenceConfirmed
 			f.Evidence = append(f.Evidence, fmt.Sprintf("%s of %s is up: the queue is all else that drops there", l.Name, ns.Name()))
-			return f
 		}
+		return f
 	}
 	return nil
 }

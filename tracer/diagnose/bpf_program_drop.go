@@ -84,7 +84,7 @@ func (c *Case) programOfDevice(leg *tracer.Leg, h *tracer.Hop) *tracer.Finding {
 	case p.place == "tc" && reason(h) == "": // the function has other causes to free a packet, if rare ones
 		f.Confidence = tracer.ConfidenceLikely
 		f.Evidence = append(f.Evidence, "attached there: "+by.Name)
-	case reason(h) == "" || reason(h) == "NOT_SPECIFIED":
+	case unsaid(h):
 		f.Evidence = append(f.Evidence, "attached there: "+by.Name)
 	default:
 		f.Confidence = tracer.ConfidenceConfirmed

@@ -101,6 +101,10 @@ func reason(h *tracer.Hop) string {
 	return h.Drop.Inferred
 }
 
+// unsaid reports whether the kernel gave no reason for a drop: the function that
+// dropped it has to tell.
+func unsaid(h *tracer.Hop) bool { return reason(h) == "" || reason(h) == "NOT_SPECIFIED" }
+
 // At says where a hop is: "tx eth0 in node-a".
 func (c *Case) At(h *tracer.Hop) string {
 	parts := []string{h.Name}

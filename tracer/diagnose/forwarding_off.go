@@ -47,8 +47,7 @@ func isForwardingDrop(h *tracer.Hop) bool {
 	if h.Drop.Function != "ip_error" && h.Drop.Function != "ip6_forward" {
 		return false
 	}
-	r := reason(h)
-	return r == "IP_INADDRERRORS" || r == "" || r == "NOT_SPECIFIED"
+	return reason(h) == "IP_INADDRERRORS" || unsaid(h)
 }
 
 // forwardingKey is the sysctl that decides whether what came by a hop's device is

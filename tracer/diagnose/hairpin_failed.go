@@ -41,7 +41,7 @@ func (c *Case) hairpinned(leg *tracer.Leg, h *tracer.Hop) bool {
 // notMasqueraded explains a query that came back as from the pod itself.
 func (c *Case) notMasqueraded(leg *tracer.Leg, drop *tracer.Hop) *tracer.Finding {
 	why := reason(drop)
-	unnamed := (why == "" || why == "NOT_SPECIFIED") && looksAtSource[drop.Drop.Function]
+	unnamed := unsaid(drop) && looksAtSource[drop.Drop.Function]
 	if drop.NetNS != c.Lookup.NetNS || why != "IP_LOCAL_SOURCE" && !unnamed {
 		return nil
 	}

@@ -50,7 +50,7 @@ func (c *Case) afterHangingUp(drop *tracer.Hop) bool {
 	if end == nil || end.Time > drop.Time {
 		return false
 	}
-	switch reasonOf(drop) {
+	switch reason(drop) {
 	case "TCP_ABORT_ON_DATA":
 		return true
 	case "", "NOT_SPECIFIED":

@@ -66,8 +66,7 @@ func (c *Case) disabled(ns NetNS, dev string) bool {
 // perhapsDisabled reports whether a packet was dropped, without a reason, where
 // those are that come by a device, or leave by one, without IPv6.
 func perhapsDisabled(h *tracer.Hop) bool {
-	r := reason(h)
-	return (r == "" || r == "NOT_SPECIFIED") && (h.Drop.Function == "ip6_rcv_core" || h.Drop.Function == "ip6_output")
+	return unsaid(h) && (h.Drop.Function == "ip6_rcv_core" || h.Drop.Function == "ip6_output")
 }
 
 // podWithout6 returns the only pod of a namespace in which IPv6 is off, if none of

@@ -91,14 +91,12 @@ func (c *Case) leftUnread() *tracer.Finding {
 			continue
 		}
 		purged := unread(leg)
-		if purged == nil || purged.NetNS != c.Lookup.NetNS || purged == &leg.Hops[0] {
+		if purged == nil || purged.NetNS != c.Lookup.NetNS {
 			continue
 		}
-		come := &leg.Hops[len(leg.Hops)-1]
-		for j := range leg.Hops {
-			if &leg.Hops[j] == purged {
-				come = &leg.Hops[j-1]
-			}
+		come := c.before(purged)
+		if come == nil {
+			continue
 		}
 		return &tracer.Finding{
 			Confidence: tracer.ConfidenceSeen,

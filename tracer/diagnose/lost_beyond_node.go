@@ -204,7 +204,7 @@ func (c *Case) cameIn(out *tracer.Hop) (came *tracer.Hop) {
 	return came
 }
 
-// before returns the hop of a query before one of its hops; nil if that is its first.
+// before returns the hop of a packet before one of its hops; nil if that is its first.
 func (c *Case) before(h *tracer.Hop) (prev *tracer.Hop) {
 	for i := range c.Legs {
 		hops := c.Legs[i].Hops

@@ -48,9 +48,9 @@ func (c *Case) tooBigFor(leg *tracer.Leg, drop *tracer.Hop) *strait {
 	why, in := reason(drop), drop.Drop.Function
 	told := slices.ContainsFunc(c.icmpAbout(leg), func(q tracer.Quote) bool { return isTooBig(&q) })
 	switch {
-	case why == "PKT_TOO_BIG", (why == "" || why == "NOT_SPECIFIED") && in == "ip_fragment":
+	case why == "PKT_TOO_BIG", unsaid(drop) && in == "ip_fragment":
 	case why == "" && told && (in == "ip_forward" || in == "ip6_forward"): // before 5.17; see ip_forward, net/ipv4/ip_forward.c
-	case why == "" || why == "NOT_SPECIFIED":
+	case unsaid(drop):
 		return c.tooBigForPeer(drop)
 	default:
 		return nil
@@ -58,7 +58,7 @@ func (c *Case) tooBigFor(leg *tracer.Leg, drop *tracer.Hop) *strait {
 	s := &strait{size: int(drop.Len)}
 	if route := c.wayOut(drop); route != nil {
 		s.dev, s.mtu = route.Dev, route.MTU
-		if l := c.link(drop.NetNS, route.Dev); l != nil && s.mtu == 0 {
+		if l := c.device(c.NetNS(drop.NetNS), route.Dev); l != nil && s.mtu == 0 {
 			s.mtu = l.MTU
 		}
 	}
@@ -76,7 +76,7 @@ func (c *Case) tooBigForPeer(drop *tracer.Hop) *strait {
 	if !slices.Contains(forwardsTo, drop.Drop.Function) || drop.Checksum.GSOSize != 0 {
 		return nil
 	}
-	l := c.link(drop.NetNS, drop.Dev)
+	l := c.device(c.NetNS(drop.NetNS), drop.Dev)
 	if l == nil || l.Peer == 0 || l.PeerNetNS == 0 {
 		return nil
 	}
@@ -111,13 +111,6 @@ func (c *Case) wayOut(drop *tracer.Hop) *Route {
 		return nil
 	}
 	return route
-}
-
-// link returns a device by its name; nil if it is not known.
-func (c *Case) link(netns uint32, name string) *Link {
-	ns := c.NetNS(netns)
-	links, _ := read(c, ns, "devices", ns.Links)
-	return linkNamed(links, name)
 }
 
 // tooBig is the finding of a packet that was dropped.
@@ -208,7 +201,7 @@ func (c *Case) tooBigTold(leg *tracer.Leg) (*tracer.Quote, []string) {
 func (c *Case) mtus(leg *tracer.Leg, drop *tracer.Hop, s *strait) string {
 	var list []string
 	add := func(netns uint32, name string) {
-		l := c.link(netns, name)
+		l := c.device(c.NetNS(netns), name)
 		if l == nil {
 			return
 		}
@@ -272,7 +265,7 @@ func orFirst(before []string, s string) string {
 // sameMTU raises the MTU of a tunnel that a packet did not fit into, if the
 // tunnel's own way takes so much.
 func (c *Case) sameMTU(ns NetNS, drop *tracer.Hop, s *strait) []string {
-	l := c.link(drop.NetNS, s.dev)
+	l := c.device(c.NetNS(drop.NetNS), s.dev)
 	if l == nil || l.Tunnel == nil || l.MTU != s.mtu {
 		return nil
 	}
@@ -300,7 +293,7 @@ func (c *Case) roomFor(netns uint32, kind string, peer netip.Addr) int {
 		return 0
 	}
 	mtu := route.MTU
-	if l := c.link(netns, route.Dev); l != nil && mtu == 0 {
+	if l := c.device(c.NetNS(netns), route.Dev); l != nil && mtu == 0 {
 		mtu = l.MTU
 	}
 	return mtu - outerBytesOver(overhead, peer)

@@ -138,10 +138,5 @@ func (c *Case) mendNeighbour(ns NetNS, dev string, next, dst netip.Addr) []strin
 // device returns a namespace's device, or nil.
 func (c *Case) device(ns NetNS, name string) *Link {
 	links, _ := read(c, ns, "devices", ns.Links)
-	for i := range links {
-		if links[i].Name == name {
-			return &links[i]
-		}
-	}
-	return nil
+	return linkNamed(links, name)
 }

@@ -7,15 +7,6 @@ import (
 	"github.com/dnspath/dnspath/tracer"
 )
 
-// reasonOf returns why a packet was dropped: what the kernel says, else what
-// follows from the function; empty if neither tells.
-func reasonOf(h *tracer.Hop) string {
-	if h.Drop.Reason != "" {
-		return h.Drop.Reason
-	}
-	return h.Drop.Inferred
-}
-
 // refused reports whether netfilter dropped a packet: a rule, conntrack, NAT or IPVS.
 func refused(h *tracer.Hop) bool {
 	return h.Drop != nil && (reason(h) == "NETFILTER_DROP" || h.Drop.Function == "nft_do_chain")

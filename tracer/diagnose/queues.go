@@ -55,7 +55,7 @@ func serverBufferFull(c *Case) *tracer.Finding {
 // kernel does not say why: before 5.17 it is that, a checksum, a filter, or IPsec
 // (__udp_queue_rcv_skb in net/ipv4/udp.c).
 func leftOpen(leg *tracer.Leg, h *tracer.Hop) bool {
-	return (reason(h) == "" || reason(h) == "NOT_SPECIFIED") && h.Drop.Errno == 0 && wrongSum(leg) == nil &&
+	return unsaid(h) && h.Drop.Errno == 0 && wrongSum(leg) == nil &&
 		(h.Drop.Function == "udp_queue_rcv_one_skb" || h.Drop.Function == "udpv6_queue_rcv_one_skb")
 }
 

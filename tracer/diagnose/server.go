@@ -18,8 +18,8 @@ var noSocketIn = map[string]bool{"__udp4_lib_rcv": true, "__udp6_lib_rcv": true,
 // a reset of TCP. (A wrong checksum, for one, ends in the same function, and
 // nothing is sent.)
 func (c *Case) noSocket(leg *tracer.Leg, drop *tracer.Hop) bool {
-	if why := reasonOf(drop); why != "" && why != "NOT_SPECIFIED" {
-		return why == "NO_SOCKET"
+	if !unsaid(drop) {
+		return reason(drop) == "NO_SOCKET"
 	}
 	return noSocketIn[drop.Drop.Function] && c.refusedIn(leg, drop.NetNS)
 }

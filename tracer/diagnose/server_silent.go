@@ -100,7 +100,7 @@ func unread(leg *tracer.Leg) *tracer.Hop {
 		if h.Drop == nil {
 			continue
 		}
-		if why := reason(h); why == "QUEUE_PURGE" && !flushedWith[h.Drop.Function] || (why == "" || why == "NOT_SPECIFIED") && purgedIn[h.Drop.Function] {
+		if reason(h) == "QUEUE_PURGE" && !flushedWith[h.Drop.Function] || unsaid(h) && purgedIn[h.Drop.Function] {
 			return h
 		}
 	}

@@ -22,7 +22,7 @@ func tunnelPeerUnknown(c *Case) *tracer.Finding {
 		l := c.device(ns, drop.Dev)
 		// A device that is told by each packet's route (VNI 0) drops those without one here too.
 		named := drop.Drop.Reason == "NO_TX_TARGET"
-		if !named && (reason(drop) != "" && reason(drop) != "NOT_SPECIFIED" || l == nil || l.Tunnel == nil || l.Tunnel.VNI == 0) {
+		if !named && (!unsaid(drop) || l == nil || l.Tunnel == nil || l.Tunnel.VNI == 0) {
 			continue
 		}
 		next := c.nextHop(leg, drop)
