@@ -26,10 +26,13 @@ func (t *Tracer) ask(q question, urgent bool) {
 	if urgent {
 		to = t.urgent
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	select {
 	case to <- q:
+		t.unlisted[q.rule] = true
 	default:
-		t.count(func(s *Stats) { s.Unlisted++ })
+		t.stats.Unlisted++
 	}
 }
 
@@ -59,7 +62,10 @@ func (t *Tracer) answer(q question) {
 	switch {
 	case q.told != nil:
 		close(q.told)
-	case !t.isListed(q.rule) && !q.namespace.ended():
+	case t.isListed(q.rule):
+	case q.namespace.ended():
+		t.listed(q, nil)
+	default:
 		t.listChain(q)
 	}
 }
@@ -68,7 +74,15 @@ func (t *Tracer) answer(q question) {
 func (t *Tracer) isListed(r *rule) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return r.listed
+	return !t.unlisted[r]
+}
+
+// giveUp counts the rules that nobody waits for any longer.
+func (t *Tracer) giveUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stats.Unlisted += uint64(len(t.unlisted))
+	clear(t.unlisted)
 }
 
 // listChain learns what the rules of a chain say, unless their table is another
@@ -78,12 +92,18 @@ func (t *Tracer) listChain(q question) {
 	if q.table == 0 || q.namespace.askTable(q.chain) != q.table {
 		texts = nil
 	}
+	t.listed(q, texts)
+}
+
+// listed keeps the texts of a chain's rules, by handle: all that there are to have.
+func (t *Tracer) listed(q question, texts map[uint64]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	q.rule.listed = true
+	delete(t.unlisted, q.rule)
 	for handle, text := range texts {
 		if r := q.namespace.rules[ruleKey{q.table, handle}]; r != nil {
-			r.text, r.listed = text, true
+			r.text = text
+			delete(t.unlisted, r)
 		}
 	}
 }

@@ -26,8 +26,7 @@ type kept struct {
 // rule is what is known of a rule beyond its handle.
 type rule struct {
 	ruleFacts
-	text   string
-	listed bool // nft was asked
+	text string
 }
 
 func (s *store) add(k *kept) {

@@ -21,7 +21,7 @@ type Stats struct {
 	Steps       uint64 // kept, of DNS packets
 	Overflows   uint64 // times that messages were lost since they were not read soon enough
 	Undecodable uint64 // messages that Decode refused
-	Unlisted    uint64 // rules whose text was not asked for: too many at one time
+	Unlisted    uint64 // rules whose text was not asked for in time: too many
 	Namespaces  int    // in which packets are traced
 }
 
@@ -40,9 +40,10 @@ type Tracer struct {
 	namespaces map[uint32]*namespace
 	closed     bool
 
-	mu    sync.Mutex // guards what follows, and namespace.rules
-	store store
-	stats Stats
+	mu       sync.Mutex // guards what follows, and namespace.rules
+	store    store
+	stats    Stats
+	unlisted map[*rule]bool // whose texts wait to be asked for
 }
 
 // maxQuestions bounds the rules whose texts wait to be asked for.
@@ -61,7 +62,7 @@ func New(ports []uint16) (*Tracer, error) {
 	t := &Tracer{
 		ports: ports, name: name, logsEverywhere: logsEverywhere(),
 		questions: make(chan question, maxQuestions), urgent: make(chan question, maxQuestions), answered: make(chan struct{}),
-		namespaces: map[uint32]*namespace{},
+		namespaces: map[uint32]*namespace{}, unlisted: map[*rule]bool{},
 	}
 	t.nft, _ = exec.LookPath("nft") // without it rules have a handle and a comment, and no text
 	go t.list()
@@ -134,11 +135,13 @@ func (t *Tracer) Stats() Stats {
 	return t.stats
 }
 
-// drainWithin bounds Drain.
-const drainWithin = 3 * time.Second
+// drainWithin bounds Drain. A chain takes nft some 5 ms, or 100 where a node is very
+// slow; a packet may have come by a dozen in each of several namespaces.
+const drainWithin = 10 * time.Second
 
 // Drain waits until the steps of all packets that have passed are kept, and the
-// texts of their rules known, as far as they can be.
+// texts of their rules known, as far as they can be. Texts that are still to be
+// asked for when its time is up are counted.
 func (t *Tracer) Drain() {
 	t.syncing.Lock()
 	defer t.syncing.Unlock()
@@ -153,11 +156,13 @@ func (t *Tracer) Drain() {
 	select {
 	case t.questions <- question{told: told}:
 	case <-timeout:
+		t.giveUp()
 		return
 	}
 	select {
 	case <-told:
 	case <-timeout:
+		t.giveUp()
 	}
 }
 

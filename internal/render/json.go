@@ -79,7 +79,7 @@ type RuleStats struct {
 	Steps       uint64 `json:"steps"`
 	Overflows   uint64 `json:"overflows"` // times that the kernel's buffer was full
 	Undecodable uint64 `json:"undecodable"`
-	Unlisted    uint64 `json:"unlisted"` // rules whose text could not be asked for
+	Unlisted    uint64 `json:"unlisted"` // rules whose text could not be asked for in time
 	Namespaces  int    `json:"namespaces"`
 }
 
