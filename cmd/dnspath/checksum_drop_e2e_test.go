@@ -16,6 +16,7 @@ import (
 // Packets whose checksum the client computes wrongly, or not at all: where the
 // kernel looks at it, and what dnspath says of the lookups that it kills.
 func TestChecksumDrops(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{})
 	server, server6 := addrPort(l.DNSB), netip.AddrPortFrom(l.DNSB.Addr6, 53)
 	long := strings.Repeat(strings.Repeat("x", 60)+".", 2) // more than the 76 bytes that are checked on arrival (CHECKSUM_BREAK, include/net/udp.h)

@@ -15,6 +15,7 @@ import (
 // An answer over TCP that is several segments in one (GSO) goes through a tunnel
 // so: each gets its checksum when they are parted, and till then none is wrong.
 func TestChecksumsGSO(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	for _, overlay := range []lab.Overlay{lab.OverlayVXLAN, lab.OverlayIPIP} {
 		t.Run(string(overlay), func(t *testing.T) {
 			if overlay == lab.OverlayVXLAN {

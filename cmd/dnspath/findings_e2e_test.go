@@ -27,7 +27,7 @@ func testFaults(t *testing.T, faults []lab.Fault) {
 			if !f.NeedsGuest() {
 				sameEverywhere(t, "the evidence, where this kernel gives it at all; make findings runs it")
 			}
-			onOneGuest(t)
+			onGuests(t, lab.OneGuest)
 			l, err := f.Raise(t.Context())
 			if errors.Is(err, lab.ErrNotSupported) {
 				t.Skip(err)

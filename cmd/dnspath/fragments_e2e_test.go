@@ -55,6 +55,7 @@ func fragments(r *render.Record) (lines []string) {
 // A big answer in fragments is one reply. Each piece has a way of its own, and
 // where one gets lost the reply is.
 func TestFragments(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{}) // nothing tracks connections, or the nodes would put the pieces together
 	dnsB, dnsB6 := netip.AddrPortFrom(l.DNSB.Addr, 53), netip.AddrPortFrom(l.DNSB.Addr6, 53)
 	o := observe(t, labOnly(l)...)

@@ -206,6 +206,7 @@ func TestIPVSOverIPIP(t *testing.T) {
 }
 
 func TestGeneve(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, Overlay: lab.OverlayGeneve, BridgeNF: true})
 	o := observe(t)
 	res := ask(t, l.Client, lab.Service(), "a.example.test.", nil)
@@ -231,6 +232,7 @@ func TestGeneve(t *testing.T) {
 
 // Without bridge-nf-call-iptables the bridge tells that it hands nothing to iptables.
 func TestBridgeWithoutIPTables(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	needs(t, "ip_rcv_core")
 	needs(t, "br_nf_pre_routing")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSA}})
@@ -267,6 +269,7 @@ func checkRefused(t *testing.T, x export, r *render.Record) {
 
 // An address that nobody answers for: the neighbour is named, then the drop.
 func TestNeighbourFailed(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	needs(t, "ip_rcv_core")
 	l := raise(t, lab.Config{})
 	for _, p := range [][2]string{{"retrans_time_ms", "50"}, {"mcast_solicit", "1"}} {

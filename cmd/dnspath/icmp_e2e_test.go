@@ -37,6 +37,7 @@ func errorLeg(t *testing.T, r *render.Record) *render.Leg {
 // An ICMP error belongs to the lookup whose packet it quotes, with who sent it.
 // It is seen on its way to who sent that packet.
 func TestICMP(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{})
 	for _, c := range []struct {
 		ns   *lab.NS

@@ -14,7 +14,7 @@ import (
 // Nobody is blamed for what is nobody's fault: NXDOMAIN, servers that refuse or are
 // slow, clients that give up, packets that are lost. A small "dnslab noise".
 func TestNoise(t *testing.T) {
-	onOneGuest(t)
+	onGuests(t, lab.OneGuest)
 	both := []string{lab.DNSA, lab.DNSB}
 	for _, c := range []struct {
 		name string

@@ -13,6 +13,7 @@ import (
 
 // A device with a qdisc: the packet is put into it, or dropped by it.
 func TestQdisc(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	needs(t, "qdisc_enqueue")
 	l := raise(t, lab.Config{})
 	tc := func(args ...string) {

@@ -75,6 +75,7 @@ func handleOf(t *testing.T, ns *lab.NS, family, table, chain, phrase string) (ha
 
 // With --rules exact it is seen which rule translated a packet.
 func TestRulesExactNAT(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, Endpoints: []string{lab.DNSB}, BridgeNF: true})
 	before := tables(t, l)
 	o := observe(t, append(labOnly(l), "--rules", "exact")...)

@@ -227,6 +227,7 @@ func TestServiceRemote(t *testing.T) {
 }
 
 func TestServiceLocal(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSA}, BridgeNF: true})
 	// Until the pod's address is resolved, and when that grows old, packets go by the bridge's own device.
 	if err := l.NodeA.SetSysctl("net.ipv4.neigh.cni0.base_reachable_time_ms", "3600000"); err != nil {
@@ -319,6 +320,7 @@ func withoutBridgeNF(t *testing.T, r *render.Record, query, reply []string) {
 }
 
 func TestHostNetworkClient(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	o := observe(t)
 	res := ask(t, l.NodeA, lab.Service(), "host.example.test.", nil)
@@ -366,6 +368,7 @@ func TestIPv6Service(t *testing.T) {
 }
 
 func TestIPv6ExtensionHeaders(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	l := raise(t, lab.Config{})
 	o := observe(t)
 	query := new(dns.Msg)

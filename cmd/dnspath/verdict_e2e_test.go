@@ -204,6 +204,7 @@ func checkVerdict(t *testing.T, r *render.Record, outcome string, phrases ...str
 }
 
 func TestRejections(t *testing.T) {
+	onGuests(t, lab.SomeGuests)
 	needs(t, "icmp_send")
 	l := raise(t, lab.Config{Service: lab.ServiceNFTables, BridgeNF: true}) // a service without endpoints
 	dnsB := netip.AddrPortFrom(l.DNSB.Addr, 53)

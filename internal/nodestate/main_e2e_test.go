@@ -31,7 +31,7 @@ type state struct {
 
 func raise(t *testing.T, cfg lab.Config) *state {
 	t.Helper()
-	if why := lab.NotHere(); why != "" {
+	if why := lab.NotHere(lab.OneGuest); why != "" {
 		t.Skip(why)
 	}
 	l, err := lab.New(t.Context(), cfg)
