@@ -43,7 +43,7 @@ func sumsAt(r *render.Record, netns, dev string) (inner, outer string) {
 
 // Lookups that are well have no checksum that is wrong, whatever is left to the devices.
 func TestChecksumsHealthy(t *testing.T) {
-	onGuests(t, lab.OneGuest)
+	onGuests(t, lab.AnotherGuest)
 	for _, c := range []struct {
 		name  string
 		cfg   lab.Config
@@ -93,7 +93,7 @@ func TestChecksumsHealthy(t *testing.T) {
 
 // A program that rewrites an address and forgets UDP's checksum, which is pending.
 func TestPseudoHeaderForgotten(t *testing.T) {
-	onGuests(t, lab.OneGuest)
+	onGuests(t, lab.AnotherGuest)
 	l := raise(t, lab.Config{})
 	if err := l.NodeA.SetTXChecksum(lab.WireDev, false); err != nil {
 		t.Fatal(err)

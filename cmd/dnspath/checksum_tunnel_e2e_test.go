@@ -51,7 +51,7 @@ const (
 //   - which the device made, that had a pending checksum to complete;
 //   - which none of all that was: what left intact was lost on its way.
 func TestTunnelChecksums(t *testing.T) {
-	onGuests(t, lab.OneGuest)
+	onGuests(t, lab.AnotherGuest)
 	masquerade := func(t *testing.T, l *lab.Lab) { must(t, l.MasqueradeTunnel(t.Context())) }
 	corrupt := func(field lab.TunnelField) func(*testing.T, *lab.Lab) {
 		return func(t *testing.T, l *lab.Lab) { must(t, l.CorruptTunnel(t.Context(), field, 0xbad)) }

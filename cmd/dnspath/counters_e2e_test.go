@@ -15,7 +15,7 @@ import (
 // A query that nobody listens for is counted where it died, in a namespace in
 // which no packet was seen before.
 func TestCounters(t *testing.T) {
-	onGuests(t, lab.OneGuest)
+	onGuests(t, lab.AnotherGuest)
 	l := raiseBare(t, lab.Config{})
 	for _, flags := range [][]string{{"--passive"}, nil} {
 		o := observe(t, slices.Concat(labOnly(l), flags)...)
