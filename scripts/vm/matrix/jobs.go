@@ -66,16 +66,7 @@ func (j job) suites(m *matrix) []suite {
 		defer m.mu.Unlock()
 		j.split.parts = m.share(j.split.of)
 	})
-	var mine []suite
-	for _, s := range m.suites {
-		all := s.tests
-		s.tests = slices.DeleteFunc(slices.Clone(all), func(test string) bool { return !j.split.parts[j.part-1][test] })
-		if len(s.tests) > 0 {
-			s.run = "^(" + strings.ReplaceAll(strings.Join(s.tests, "|"), s.name+" ", "") + ")$"
-			mine = append(mine, s)
-		}
-	}
-	return mine
+	return only(m.suites, j.split.parts[j.part-1])
 }
 
 // share deals all tests out, the longest first, each to the part that has the

@@ -86,7 +86,7 @@ func (m *matrix) runGuests(ctx context.Context, out io.Writer, guests []guest, s
 
 func (m *matrix) runGuest(ctx context.Context, out io.Writer, j job, s settings) {
 	begin, suites := time.Now(), j.suites(m)
-	res := m.run(out, j.guest.series, j.name(), func(log io.Writer) (results, error) { return runSuites(ctx, log, j.guest, suites, s) })
+	res := m.run(out, j.guest.series, j.name(), func(log io.Writer) (results, error) { return runTwice(ctx, log, j.guest, suites, s) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, suite := range suites {

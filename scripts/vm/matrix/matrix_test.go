@@ -128,3 +128,29 @@ func TestFindingsTable(t *testing.T) {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
 }
+
+// A test that failed and then passed has passed, and is told of.
+func TestSecond(t *testing.T) {
+	m := sample()
+	m.whole = false
+	res := m.results["5.10"]
+	if diff := cmp.Diff(map[string]bool{"cmd/x TestNew": true}, res.failures()); diff != "" {
+		t.Errorf("failures (-want +got):\n%s", diff)
+	}
+	if m.ok() {
+		t.Error("all is well, though a test failed")
+	}
+	res.addSecond(results{"cmd/x TestNew": {outcome: pass}})
+	if !m.ok() {
+		t.Error("not all is well, though the test passed at the second try")
+	}
+	var out strings.Builder
+	m.printFailed(&out)
+	want := `FAIL at the first try on 5.10: cmd/x TestNew
+    x_test.go:9: hello
+    x_test.go:10: world
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}

@@ -27,6 +27,7 @@ type result struct {
 	outcome outcome
 	said    []string // what it wrote, a line each
 	seconds float64  // that it took
+	first   []string // what it wrote when it failed, and was run once more; nil: it was not
 }
 
 // results are by test, as in "cmd/dnspath TestProbes" and "cmd/dnspath TestTC/all".
@@ -113,6 +114,27 @@ func (res results) add(more results) {
 	for name, r := range more {
 		res[name] = r
 	}
+}
+
+// addSecond adds the results of tests that had failed.
+func (res results) addSecond(again results) {
+	for name, r := range again {
+		if before := res[name]; before != nil && before.outcome == fail {
+			r.first = append([]string{}, before.said...)
+		}
+		res[name] = r
+	}
+}
+
+// failures returns the tests that failed, without subtests.
+func (res results) failures() map[string]bool {
+	failed := make(map[string]bool)
+	for name, r := range res {
+		if r.outcome == fail && isTop(name) {
+			failed[name] = true
+		}
+	}
+	return failed
 }
 
 // failed says whether any test failed.

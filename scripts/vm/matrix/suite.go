@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -91,6 +92,18 @@ func buildSuites(ctx context.Context, set settings) ([]suite, error) {
 	return suites, nil
 }
 
+// only returns the suites with some of their tests alone.
+func only(suites []suite, tests map[string]bool) (some []suite) {
+	for _, s := range suites {
+		s.tests = slices.DeleteFunc(slices.Clone(s.tests), func(test string) bool { return !tests[test] })
+		if len(s.tests) > 0 {
+			s.run = "^(" + strings.ReplaceAll(strings.Join(s.tests, "|"), s.name+" ", "") + ")$"
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
 // build runs the go command for a static program.
 func build(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
@@ -121,6 +134,24 @@ func script(suites []suite, set settings) string {
 
 // quote quotes a word for the shell.
 func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// mayFail is how many of a guest's tests may fail and be run once more.
+const mayFail = 3
+
+// runTwice runs all suites in one guest, and in another those of their tests that
+// failed, if they are few: two guests, and what else this machine does, share its
+// processors, and what came late there may be in time alone. What they said first is
+// kept. It returns the results even with an error.
+func runTwice(ctx context.Context, log io.Writer, g guest, suites []suite, set settings) (results, error) {
+	res, err := runSuites(ctx, log, g, suites, set)
+	failed := res.failures()
+	if err != nil || len(failed) == 0 || len(failed) > mayFail || strings.Contains(set.run, "/") {
+		return res, err
+	}
+	again, err := runSuites(ctx, log, g, only(suites, failed), set)
+	res.addSecond(again)
+	return res, err
+}
 
 // runSuites runs all suites in one guest and returns their results, even with
 // an error.

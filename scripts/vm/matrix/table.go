@@ -96,16 +96,26 @@ func (m *matrix) printFailed(out io.Writer) {
 		res := m.results[kernel]
 		for _, name := range slices.Sorted(maps.Keys(res)) {
 			r := res[name]
-			if r.outcome != fail || len(r.said) == 0 && !isTop(name) {
-				continue
+			if r.outcome == fail {
+				printSaid(out, string(fail), kernel, name, r.said)
 			}
-			fmt.Fprintf(out, "%s on %s: %s\n", fail, kernel, name)
-			for _, line := range r.said[:min(tooMuch, len(r.said))] {
-				fmt.Fprintf(out, "    %s\n", line)
-			}
-			if more := len(r.said) - tooMuch; more > 0 {
-				fmt.Fprintf(out, "    and %d lines more\n", more)
+			if r.first != nil {
+				printSaid(out, string(fail)+" at the first try", kernel, name, r.first)
 			}
 		}
+	}
+}
+
+// printSaid prints what a test said, or a subtest that said something.
+func printSaid(out io.Writer, title, kernel, name string, said []string) {
+	if len(said) == 0 && !isTop(name) {
+		return
+	}
+	fmt.Fprintf(out, "%s on %s: %s\n", title, kernel, name)
+	for _, line := range said[:min(tooMuch, len(said))] {
+		fmt.Fprintf(out, "    %s\n", line)
+	}
+	if more := len(said) - tooMuch; more > 0 {
+		fmt.Fprintf(out, "    and %d lines more\n", more)
 	}
 }
