@@ -50,14 +50,14 @@ func serverRefused(c *Case) *tracer.Finding {
 
 // askedForIt reports whether the server sent a query while it had this one, which
 // may have been for this one by another name, or had sent one for the same name
-// before: it may remember the answer.
+// before: it may remember the answer. Who but its client asked another server for the
+// name meanwhile may have been this one too, by an address that is not known as its own.
 func (c *Case) askedForIt(in, out *tracer.Hop) bool {
 	for p := range c.history.all() {
 		its := p.client.Addr() == in.Dst.Addr() || p.netns == in.NetNS && p.server != c.Server // a node-local cache asks from its node's address
-		if !its {
-			continue
-		}
-		if p.start >= in.Time && p.start <= out.Time || strings.EqualFold(p.name, c.Question.Name) {
+		meanwhile := p.start >= in.Time && p.start <= out.Time
+		same := strings.EqualFold(p.name, c.Question.Name)
+		if its && (meanwhile || same) || meanwhile && same && p.server != c.Server && p.client.Addr() != c.Client.Addr() {
 			return true
 		}
 	}

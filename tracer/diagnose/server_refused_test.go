@@ -71,4 +71,16 @@ func TestServerRefused(t *testing.T) {
 			t.Errorf("asked %v meanwhile: finding %q, want %q", server, idsOf(again), want)
 		}
 	}
+
+	// Seen first on another node, it has an address that is nobody's here; a client may ask two servers at once.
+	for client, want := range map[netip.AddrPort]string{netip.MustParseAddrPort("192.0.2.1:4000"): "", netip.AddrPortFrom(parent.Client.Addr(), 4000): "server-refused"} {
+		d := New(node)
+		other := fakeLookup(tracer.OutcomeAnswered)
+		other.Client, other.Server, other.NetNS, other.Start = client, upstream, nsServer+1, parent.Start+10
+		d.Diagnose(other)
+		again := fakeAnswer(dns.RcodeRefused, time.Millisecond)
+		if d.Diagnose(again); idsOf(again) != want {
+			t.Errorf("%v asked upstream meanwhile: finding %q, want %q", client, idsOf(again), want)
+		}
+	}
 }
