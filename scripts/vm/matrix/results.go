@@ -122,8 +122,8 @@ func (res results) addSecond(again results) {
 		if before := res[name]; before != nil && before.outcome == fail {
 			r.first = append([]string{}, before.said...)
 		}
-		res[name] = r
 	}
+	res.add(again)
 }
 
 // failures returns the tests that failed, without subtests.
