@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"net/netip"
+	"slices"
 )
 
 // Outcome is how a lookup ended.
@@ -48,6 +49,11 @@ type Lookup struct {
 
 	Strays []Stray // replies that came meanwhile and are none to its query; of lookups over UDP without a reply
 
+	// ServerAsked reports that the server was seen to ask another one: while it had the
+	// query, or for the same name, as far as that is remembered. It is known of
+	// lookups whose reply is SERVFAIL or REFUSED.
+	ServerAsked bool
+
 	Story *Story // that it is part of; nil: it is alone
 	Links []Link // to other lookups
 
@@ -79,6 +85,9 @@ type Leg struct {
 	Fragment *Fragment
 	Error    *Quote // it is the way of an ICMP error
 }
+
+// IsMessage reports whether it is the way of a DNS message, or of a part of one.
+func (l *Leg) IsMessage() bool { return l.Error == nil && (l.Segment == "" || l.Segment == "data") }
 
 // Fragment is a piece of an IP datagram. The first one's leg is also that of the
 // whole datagram, where it travels in one piece.
@@ -211,4 +220,32 @@ func (l *legState) leg() Leg {
 		leg.Segment, leg.Again = l.tcp.kind, l.tcp.again
 	}
 	return leg
+}
+
+// SentHere reports whether a packet was sent from where its first hop is.
+func (h *Hop) SentHere() bool {
+	return h.Tunnel == nil && (h.Name == "tx" || h.Name == "send" || h.Hook == HookOutput)
+}
+
+// Served returns where the query was first seen in the network namespace that the
+// reply was sent from, and where the reply was first seen; nil if either was not.
+// When the query was read is not known as well: some kernels free it much later.
+func (l *Lookup) Served() (came, left *Hop) {
+	reply := slices.IndexFunc(l.Legs, func(leg Leg) bool { return leg.Response && leg.IsMessage() && len(leg.Hops) > 0 })
+	if reply < 0 || !l.Legs[reply].Hops[0].SentHere() {
+		return nil, nil
+	}
+	left = &l.Legs[reply].Hops[0]
+	for i := range l.Legs {
+		leg := &l.Legs[i]
+		if leg.Response || !leg.IsMessage() {
+			continue
+		}
+		for j := range leg.Hops {
+			if h := &leg.Hops[j]; h.NetNS == left.NetNS && h.Dst == left.Src && h.Drop == nil && h.Time <= left.Time {
+				return h, left
+			}
+		}
+	}
+	return nil, nil
 }

@@ -23,6 +23,11 @@ type Message struct {
 	Defect   string       // why it is malformed; "" if nothing that was read is
 }
 
+// Refuses reports whether a reply says that its server can't, or won't, answer.
+func (m *Message) Refuses() bool {
+	return m.Rcode == dns.RcodeServerFailure || m.Rcode == dns.RcodeRefused
+}
+
 // headerLen is the length of a DNS header, RFC 1035 section 4.1.1.
 const headerLen = 12
 

@@ -35,6 +35,7 @@ type stories struct {
 	near      []*member // earlier ones of a client, the newest first
 	parents   []*member
 	truncated truncated
+	asks      asks
 	now       uint64 // newest time known
 
 	// Ended ones that later ones may refer to, the oldest first.
@@ -97,7 +98,7 @@ type story struct {
 func newStories(window uint64, maxEvents int, done func(*Lookup)) *stories {
 	return &stories{
 		done: done, window: window, maxHeld: maxEvents / heldOfEvents, seed: maphash.MakeSeed(),
-		clients: newIndex(0), questions: newIndex(1),
+		clients: newIndex(0), questions: newIndex(1), asks: newAsks(),
 	}
 }
 
@@ -120,6 +121,7 @@ func (s *stories) ask(l *lookupState) {
 	}
 	s.clients.add(m, s.clientKey(m))
 	s.questions.add(m, s.questionKey(m))
+	s.asks.add(m, l.last)
 }
 
 // end takes a lookup that has ended, and hands out what waits for no other.
@@ -134,6 +136,7 @@ func (s *stories) end(l *lookupState, out *Lookup) {
 	}
 	l.member = nil
 	m.state, m.out = nil, out
+	out.ServerAsked = out.Reply != nil && out.Reply.Refuses() && s.asks.byServer(m, out)
 	m.ended, m.process = endedAs(l, out), cmp.Or(out.PID, m.process)
 	s.questions.remove(m)
 	s.remember(m)

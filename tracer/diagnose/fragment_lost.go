@@ -16,7 +16,7 @@ func fragmentLost(c *Case) *tracer.Finding {
 	}
 	var at *tracer.Hop // the last that was seen of any
 	for leg, h := range c.Hops() {
-		if isMessage(leg) && leg.Response && h.Tunnel == nil && (at == nil || h.Time >= at.Time) {
+		if leg.IsMessage() && leg.Response && h.Tunnel == nil && (at == nil || h.Time >= at.Time) {
 			at = h
 		}
 	}
@@ -57,7 +57,7 @@ type piece struct {
 func (c *Case) piecesIn(netns uint32) (pieces []piece) {
 	for i := range c.Legs {
 		leg := &c.Legs[i]
-		if !isMessage(leg) || !leg.Response {
+		if !leg.IsMessage() || !leg.Response {
 			continue
 		}
 		for j := range leg.Hops {

@@ -58,7 +58,7 @@ func (h *history) add(l *tracer.Lookup) {
 	if !p.backend.IsValid() {
 		p.backend = l.Server
 	}
-	p.refused = l.Reply != nil && refuses(l.Reply)
+	p.refused = l.Reply != nil && l.Reply.Refuses()
 	p.asked = slices.ContainsFunc(l.Links, func(k tracer.Link) bool { return k.Kind == tracer.LinkChild })
 	if len(h.ring) < maxPast {
 		h.ring = append(h.ring, p)
@@ -71,7 +71,7 @@ func (h *history) add(l *tracer.Lookup) {
 // servedIn returns the namespace in which the last query was seen last.
 func servedIn(l *tracer.Lookup) (netns uint32) {
 	for i := range l.Legs {
-		if leg := &l.Legs[i]; !leg.Response && isMessage(leg) && len(leg.Hops) > 0 {
+		if leg := &l.Legs[i]; !leg.Response && leg.IsMessage() && len(leg.Hops) > 0 {
 			netns = leg.Hops[len(leg.Hops)-1].NetNS
 		}
 	}

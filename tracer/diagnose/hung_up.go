@@ -135,7 +135,7 @@ func (c *Case) hungUpOnSlow() *tracer.Finding {
 // may have read later: over TCP some answer one query after the other.
 func (c *Case) arrived() *tracer.Hop {
 	for leg, h := range c.Hops() {
-		if isMessage(leg) && !leg.Response && (h.Name == "socket" || h.Name == "read") && h.Drop == nil {
+		if leg.IsMessage() && !leg.Response && (h.Name == "socket" || h.Name == "read") && h.Drop == nil {
 			return h
 		}
 	}
@@ -168,7 +168,7 @@ func (c *Case) spokeLate() bool {
 // a server that is not seen here; else nil.
 func (c *Case) sentOff() (last *tracer.Hop) {
 	for leg, h := range c.Hops() {
-		if isMessage(leg) && !leg.Response {
+		if leg.IsMessage() && !leg.Response {
 			last = h
 		}
 	}

@@ -20,7 +20,7 @@ func (c *Case) lateReply() *tracer.Hop {
 	}
 	for leg, drop := range c.Drops() {
 		home := drop.NetNS == c.Lookup.NetNS && drop.Dst == c.Client && drop.Src == c.Server
-		if isMessage(leg) && leg.Response && home && (c.noSocket(leg, drop) || c.afterHangingUp(drop)) {
+		if leg.IsMessage() && leg.Response && home && (c.noSocket(leg, drop) || c.afterHangingUp(drop)) {
 			return drop
 		}
 	}
@@ -30,7 +30,7 @@ func (c *Case) lateReply() *tracer.Hop {
 // asked returns the first hop of a query; nil if none was seen.
 func (c *Case) asked() *tracer.Hop {
 	for leg, h := range c.Hops() {
-		if isMessage(leg) && !leg.Response {
+		if leg.IsMessage() && !leg.Response {
 			return h
 		}
 	}
@@ -87,7 +87,7 @@ func (c *Case) leftUnread() *tracer.Finding {
 	}
 	for i := range c.Legs {
 		leg := &c.Legs[i]
-		if !leg.Response || !isMessage(leg) {
+		if !leg.Response || !leg.IsMessage() {
 			continue
 		}
 		purged := unread(leg)
@@ -118,7 +118,7 @@ func serverSlow(c *Case) *tracer.Finding {
 	if asked == nil || drop.Time-asked.Time < uint64(soonestTry) {
 		return nil
 	}
-	in, out := c.served()
+	in, out := c.Served()
 	where := "in " + c.NetNS(drop.NetNS).Name()
 	if in != nil {
 		where = "in " + c.NetNS(in.NetNS).Name()
@@ -163,7 +163,7 @@ func (c *Case) slowUpstream(f *tracer.Finding) {
 func (c *Case) away() (last, first *tracer.Hop) {
 	for leg, h := range c.Hops() {
 		switch {
-		case !isMessage(leg) || h.Drop != nil:
+		case !leg.IsMessage() || h.Drop != nil:
 		case leg.Response && first == nil:
 			first = h
 		case !leg.Response:

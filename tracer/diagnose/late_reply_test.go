@@ -27,6 +27,9 @@ func TestLateReply(t *testing.T) {
 	far := late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("NO_SOCKET"))
 	far.Legs[0].Hops[1] = tracer.Hop{Name: "tx", Dev: "eth0", NetNS: nsNodeA, Time: uint64(ms), Src: client, Dst: backend}
 	far.Legs[1].Hops[0].Name, far.Legs[1].Hops[0].NetNS = "rx", nsNodeA
+	// The kernel may free a datagram long after it was read, which is when its reading is seen.
+	freedLate := late(tracer.OutcomeDropped, 400*ms, 1*ms, 398*ms, dropped("NO_SOCKET"))
+	freedLate.Legs[0].Hops = append(freedLate.Legs[0].Hops, tracer.Hop{Name: "read", Layer: "socket", NetNS: nsServer, Dst: backend, Time: uint64(390 * ms)})
 	elsewhere := dropped("NO_SOCKET")
 	elsewhere.NetNS = nsNodeA
 	untranslated := dropped("NO_SOCKET")
@@ -44,6 +47,7 @@ func TestLateReply(t *testing.T) {
 		{"slow", late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("NO_SOCKET")), "server-slow"},
 		{"closed with the reply in it", late(tracer.OutcomeDropped, 400*ms, 1*ms, 398*ms, purged), "client-gone"},
 		{"another socket was", late(tracer.OutcomeDropped, 400*ms, 1*ms, 398*ms, purgedElsewhere), Unexplained},
+		{"slow, and freed late", freedLate, "server-slow"},
 		{"slow, beyond the node", far, "server-slow"},
 		{"slow on its way", late(tracer.OutcomeDropped, 2000*ms, 1500*ms, 1*ms, dropped("NO_SOCKET")), Unexplained},
 		{"a socket that has no room", late(tracer.OutcomeDropped, 2000*ms, 1*ms, 1998*ms, dropped("SOCKET_RCVBUFF")), Unexplained},

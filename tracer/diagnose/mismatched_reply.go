@@ -27,7 +27,7 @@ func mismatchedReply(c *Case) *tracer.Finding {
 		s := &c.Strays[i]
 		f.Evidence = append(f.Evidence, fmt.Sprintf("a reply with ID %d about %s was seen first at %s", s.Message.ID, asks(s.Message), c.At(&s.First)))
 	}
-	if h := &first.First; sentHere(h) {
+	if h := &first.First; h.SentHere() {
 		f.Mend = []string{fmt.Sprintf("in %s: see what answers at %v; it mixes up queries, or rewrites them", c.NetNS(h.NetNS).Name(), h.Src)}
 	} else {
 		f.Mend = []string{fmt.Sprintf("find who sent it: it came in by %s of %s; a proxy or firewall that answers for %s, or somebody who guesses IDs",
@@ -38,8 +38,3 @@ func mismatchedReply(c *Case) *tracer.Finding {
 
 // asks says what a message's question is.
 func asks(m *tracer.Message) string { return fmt.Sprintf("%s %s", m.Name, dns.Type(m.Type)) }
-
-// sentHere reports whether a packet was sent from where its first hop is.
-func sentHere(h *tracer.Hop) bool {
-	return h.Tunnel == nil && (h.Name == "tx" || h.Name == "send" || h.Hook == tracer.HookOutput)
-}

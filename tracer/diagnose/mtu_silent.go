@@ -24,7 +24,7 @@ type crossing struct {
 func crossingsOf(l *tracer.Lookup) (all []crossing) {
 	for i := range l.Legs {
 		leg := &l.Legs[i]
-		if !leg.Response || !isMessage(leg) || isGSO(leg) { // how long its parts are is not known
+		if !leg.Response || !leg.IsMessage() || isGSO(leg) { // how long its parts are is not known
 			continue
 		}
 		for j := range leg.Hops {
@@ -87,7 +87,7 @@ func silentlyTooBig(c *Case) *tracer.Finding {
 		return nil
 	}
 	leg, out := c.departed()
-	if out == nil || !leg.Response || !isMessage(leg) {
+	if out == nil || !leg.Response || !leg.IsMessage() {
 		return nil
 	}
 	x := crossingAt(out, false)

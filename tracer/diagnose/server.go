@@ -57,7 +57,7 @@ func portUnreachable(q *tracer.Quote) bool {
 // that hop, or the one at which it was read; nil if none did.
 func (c *Case) delivered() (leg *tracer.Leg, at *tracer.Hop) {
 	for l, h := range c.Hops() {
-		if isMessage(l) && !l.Response && (h.Name == "socket" || h.Name == "read") && h.Drop == nil {
+		if l.IsMessage() && !l.Response && (h.Name == "socket" || h.Name == "read") && h.Drop == nil {
 			leg, at = l, h
 		}
 	}
@@ -66,11 +66,8 @@ func (c *Case) delivered() (leg *tracer.Leg, at *tracer.Hop) {
 
 // replied reports whether anything of a reply was seen.
 func (c *Case) replied() bool {
-	return slices.ContainsFunc(c.Legs, func(l tracer.Leg) bool { return isMessage(&l) && l.Response })
+	return slices.ContainsFunc(c.Legs, func(l tracer.Leg) bool { return l.IsMessage() && l.Response })
 }
-
-// isMessage reports whether a leg is that of a DNS message, or of a part of one.
-func isMessage(l *tracer.Leg) bool { return l.Error == nil && (l.Segment == "" || l.Segment == "data") }
 
 // sockets returns the sockets of a namespace that are bound to a port, and which
 // of them takes packets to a hop's destination; nil if none does. It reports

@@ -51,7 +51,7 @@ func serverSilent(c *Case) *tracer.Finding {
 // tracepoints.
 func (c *Case) waitsUnseen() (*tracer.Leg, *tracer.Hop) {
 	leg, at := c.last()
-	if at == nil || !isMessage(leg) || leg.Response || at.Name != "rx" || at.Tunnel != nil || at.Drop != nil || c.Transport != tracer.TransportUDP {
+	if at == nil || !leg.IsMessage() || leg.Response || at.Name != "rx" || at.Tunnel != nil || at.Drop != nil || c.Transport != tracer.TransportUDP {
 		return nil, nil
 	}
 	if c.ownAddr(c.NetNS(at.NetNS), at.Dst.Addr()) == nil {

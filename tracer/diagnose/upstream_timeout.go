@@ -14,7 +14,7 @@ import (
 // upstreamTimeout finds a server that asked upstream and got no answer. The cause
 // is that of its own lookup, which the finding repeats.
 func upstreamTimeout(c *Case) *tracer.Finding {
-	if c.Reply != nil && !refuses(c.Reply) || c.Reply == nil && c.Outcome != tracer.OutcomeLost {
+	if c.Reply != nil && !c.Reply.Refuses() || c.Reply == nil && c.Outcome != tracer.OutcomeLost {
 		return nil
 	}
 	child := c.failedUpstream()
@@ -109,12 +109,6 @@ func ending(l *tracer.Lookup) string {
 		return string(l.Outcome)
 	}
 	return string(l.Outcome) + ": " + l.Detail
-}
-
-// refuses reports whether a reply says that its server could not, or would not,
-// answer.
-func refuses(reply *tracer.Message) bool {
-	return reply.Rcode == dns.RcodeServerFailure || reply.Rcode == dns.RcodeRefused
 }
 
 // asksUpstream reports whether the server was seen to ask others for the answer.
