@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"regexp"
 	"time"
 
@@ -27,10 +28,11 @@ Example:
 
 // noiseFlags are the flags of "dnslab noise".
 type noiseFlags struct {
-	run  lab.NoiseRun
-	ring string
-	only string
-	most int
+	run    lab.NoiseRun
+	ring   string
+	only   string
+	most   int
+	export string
 }
 
 func runNoise(ctx context.Context, e env, args []string) error {
@@ -45,6 +47,7 @@ func runNoise(ctx context.Context, e env, args []string) error {
 	fs.StringVar(&f.ring, "ring-size", "32M", "that of dnspath")
 	fs.IntVar(&f.most, "labs", 60, "labs at most: the first have all that there is, in few combinations")
 	fs.StringVar(&f.only, "only", "", "only labs whose name matches this regular expression")
+	fs.StringVar(&f.export, "export", "", "write what dnspath exports to this file too: some 10 KiB a lookup")
 	if done, err := parse(fs, args); done || err != nil {
 		return err
 	}
@@ -83,8 +86,17 @@ func noise(ctx context.Context, e env, f noiseFlags, only *regexp.Regexp) error 
 		fmt.Fprintf(e.stdout, "not on this kernel: %s\n", what)
 	}
 	losses = append(losses, lab.LossNone)
+	run := f.run
+	if f.export != "" {
+		file, err := os.Create(f.export)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		run.Export = file
+	}
 	begin := time.Now()
-	total, run, left := lab.NewBlame(), f.run, f.run.Count
+	total, left := lab.NewBlame(), run.Count
 	for i, t := range list {
 		run.Count = left / (len(list) - i)
 		left -= run.Count

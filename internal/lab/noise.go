@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -28,8 +29,9 @@ type NoiseRun struct {
 	Rate        int // lookups a second
 	Seed        uint64
 	Loss        Loss
-	Part        float64 // of the packets between the nodes that are lost, 0 to 1
-	OneNode     bool    // dnspath watches node-a and its pods alone
+	Part        float64   // of the packets between the nodes that are lost, 0 to 1
+	OneNode     bool      // dnspath watches node-a and its pods alone
+	Export      io.Writer // gets what dnspath exports, too; may be nil
 }
 
 // NoiseResult is what dnspath said of them.
@@ -65,6 +67,7 @@ func Noise(ctx context.Context, t Topology, run NoiseRun) (res *NoiseResult, err
 			Servers: t.servers(), Timeout: run.ToolTimeout * 3 / 4,
 		},
 		Bin: run.Bin, Args: run.Args, ToolTimeout: run.ToolTimeout, Others: t.caches(),
+		Export: run.Export,
 	}
 	if t.Forward { // what a forwarder asks itself is not told from what it asks for others
 		observed.Lookups.Without = DNSA
