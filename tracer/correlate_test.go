@@ -691,6 +691,34 @@ func TestStragglers(t *testing.T) {
 	wantEmpty(t, c)
 }
 
+// TestReadLate holds that a reply to an earlier lookup, which the client reads while it
+// waits for another from the same port with the same ID, is not taken for that one's.
+func TestReadLate(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		s := newScene()
+		first, again := s.ask(), s.ask()
+		first.toServer()
+		again.toServer()
+		first.reply().toClient()
+		s.pass(time.Second)
+		late := again.reply().leaveServer().enterNodeA(service).untranslate(service).enterPod()
+		next := s.query(webPod, service, 4711, "b.example.test.", dns.TypeA)
+		next.toServer()
+		if !known {
+			late.id = s.id()
+		}
+		late.read(podEth0, 4242, "dig")
+		next.reply().toClient()
+		want := []verdict{
+			{Outcome: OutcomeAnswered, Attempts: 2, Legs: []string{queryRead, "query 2: read dns/ coredns[99]", "reply 2: read pod/ dig[4242]"}},
+			answered,
+		}
+		if diff := gocmp.Diff(want, verdictsOf(correlateLive(t, s.events))); diff != "" {
+			t.Errorf("identity known: %v: lookups (-want +got):\n%s", known, diff)
+		}
+	}
+}
+
 // TestLate holds that an event which is too late for the reorder window is
 // counted, and does not lie before the start of its lookup.
 func TestLate(t *testing.T) {

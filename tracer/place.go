@@ -109,10 +109,6 @@ func (c *Correlator) findDatagram(e *Event, m *Message) *legState {
 			break
 		}
 	}
-	if l != nil && e.Response && l.reached && l.continued(e) == nil {
-		// A second reply to a lookup that has one: a copy, kept with it.
-		return c.newLeg(l, e, m)
-	}
 	if l != nil {
 		if leg := l.continued(e); leg != nil {
 			return leg
@@ -121,17 +117,26 @@ func (c *Correlator) findDatagram(e *Event, m *Message) *legState {
 			l = nil
 		}
 	}
+	if e.taken() || l == nil && e.Freed != nil { // of a packet that was seen nowhere: of a lookup before
+		return nil
+	}
 	if l == nil {
-		if e.Freed != nil || e.Probe == ProbeRead || e.Probe == ProbeUDPConsume {
-			return nil
-		}
 		if e.Response && c.answered.has(flowOf(e, Flow{e.Src, e.Dst})) {
 			c.count.Stragglers++
+			if e.Packet != 0 {
+				c.closed.add(e.Packet) // its client may read it while it waits for the answer to something else
+			}
 			return nil
 		}
 		l = c.open(e)
 	}
-	return c.newLeg(l, e, m)
+	return c.newLeg(l, e, m) // a second reply to a lookup that has one is a copy, kept with it
+}
+
+// taken reports whether e is the end of a packet that was not dropped: somebody
+// read it, or was done with it.
+func (e *Event) taken() bool {
+	return e.Probe == ProbeConsumeSkb && !freedSilently(e) || e.Probe == ProbeRead || e.Probe == ProbeUDPConsume
 }
 
 // keysOf returns the keys under which the lookup of e may be known: the
