@@ -41,9 +41,21 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	check(0)
-	if err := l.NodeA.SetSysctl("net.bridge.bridge-nf-call-iptables", "0"); err != nil {
-		t.Fatal(err)
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
+	do(l.MasqueradeTunnel(t.Context()))
+	do(l.NodeA.SetSysctl("net.ipv4.conf."+lab.BridgeDev+".rp_filter", "1"))
+	check(0, "warn tunnel-checksum")
+	do(l.NodeA.IP(t.Context(), "route", "add", l.Client.Addr.String()+"/32", "dev", lab.WireDev))
+	check(3, "warn tunnel-checksum", "fail rp-filter-drop")
+	do(l.NodeA.IP(t.Context(), "route", "del", l.Client.Addr.String()+"/32"))
+	do(l.ExemptTunnel(t.Context()))
+	check(0)
+	do(l.NodeA.SetSysctl("net.bridge.bridge-nf-call-iptables", "0"))
 	check(3, "fail reply-not-untranslated")
 	for _, args := range [][]string{{"route", "del", "10.244.2.0/24"}, {"route", "del", "default"}} {
 		if err := l.NodeA.IP(t.Context(), args...); err != nil {

@@ -36,3 +36,24 @@ func (s *space) Service(transport tracer.Transport, addr netip.AddrPort) (*diagn
 		return &diagnose.Service{By: found.By, Endpoints: found.Endpoints, Rejects: found.Rejects, NoTrack: found.NoTrack, Known: found.Known}, nil
 	})
 }
+
+type masqueradeKey struct {
+	flow tracer.Flow
+	out  string
+}
+
+// Masquerades returns the rule that gives a flow of UDP another source.
+func (s *space) Masquerades(flow tracer.Flow, out string) (string, error) {
+	reader := s.reader.opts.Rules
+	if reader == nil {
+		return "", diagnose.ErrNotRead
+	}
+	return once(s, masqueradeKey{flow, out}, func() (string, error) {
+		rule, err := reader.Masquerades(s.Inode, unix.IPPROTO_UDP, flow, out)
+		if rule == nil || err != nil {
+			return "", err
+		}
+		by := tracer.By{Name: rule.Name, Rule: rule.Rule}
+		return by.String(), nil
+	})
+}

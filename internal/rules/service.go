@@ -58,6 +58,16 @@ func (r *Reader) service(netns uint32, q ServiceQuery) (*Service, error) {
 	return found, nil
 }
 
+// Masquerades returns the rule that surely gives the first packet of a flow, without
+// a mark, another source as it leaves by a device; nil if none does, or the namespace
+// has gone.
+func (r *Reader) Masquerades(netns uint32, protocol uint8, flow tracer.Flow, out string) (*Answer, error) {
+	return r.Ask(netns, &Question{
+		Deed: SNAT, Hook: tracer.HookPostrouting, Seen: true, Protocol: protocol, Shape: firstShape(protocol), Src: flow.Src, Dst: flow.Dst, Out: out,
+		Mark: new(uint32), Time: math.MaxUint64, Tracked: Tracked{State: stateNew}, Certain: true,
+	})
+}
+
 // errCut is returned for an address that may be one of those services that were
 // not read.
 var errCut = errors.New("IPVS has more services than can be read")

@@ -50,6 +50,9 @@ func Walk(o CheckOptions) []Check {
 		}
 	}
 	w.server, w.transport = netip.AddrPort{}, ""
+	for _, server := range o.Servers {
+		w.clientFilter(server.Addr())
+	}
 	w.forwarding()
 	w.conntrack()
 	return w.checks

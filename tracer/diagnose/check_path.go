@@ -3,7 +3,10 @@ package diagnose
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/dnspath/dnspath/tracer"
 )
 
 // dotted is a sysctl's name as sysctl(8) takes it. Dots that are part of it, as
@@ -83,7 +86,7 @@ func (w *walk) tunnel(l *Link, r *Route) {
 	}
 	w.tunnelSource(l, peer, under)
 	w.tunnelMTU(l, peer, under)
-	w.tunnelChecksum(l)
+	w.tunnelChecksum(l, peer, under)
 }
 
 // tunnelSource compares a tunnel's own address with what the route chooses.
@@ -122,31 +125,98 @@ func (w *walk) tunnelMTU(l *Link, peer netip.Addr, under *Route) {
 	w.ok("MTU", "%s: %d and %d for headers, %s takes %d", l.Name, l.MTU, overhead, under.Dev, mtu)
 }
 
-// tunnelChecksum warns of what breaks checksums where the tunnel's packets meet NAT.
-func (w *walk) tunnelChecksum(l *Link) {
+// tunnelChecksum checks that no rule translates a tunnel's own packets, whose outer
+// checksum the kernel leaves wrong then, if the inner one is the device's to do (seen on
+// 5.10 to 7.2: docs/checksums.md).
+func (w *walk) tunnelChecksum(l *Link, peer netip.Addr, under *Route) {
 	if l.Kind != "vxlan" && l.Kind != "geneve" || !l.Tunnel.UDPChecksum || !l.Features["tx-checksum-ip-generic"] {
 		return
 	}
-	w.add("checksum", StatusOK, "", fmt.Sprintf("%s has an outer checksum, and leaves the inner one to the device: NAT of its packets would break them (tunnel-checksum)", l.Name))
+	from := l.Tunnel.Local
+	if !from.IsValid() {
+		from = under.Src
+	}
+	rule, err := w.Node.Masquerades(tracer.Flow{Src: netip.AddrPortFrom(from, 0), Dst: netip.AddrPortFrom(peer, l.Tunnel.Port)}, under.Dev)
+	switch {
+	case w.unread("checksum", err):
+	case rule != "":
+		w.warn("checksum", "tunnel-checksum", fmt.Sprintf("%s translates the packets of %s, which leaves the inner checksum to the device: if their port changes, the outer one is wrong, and the peer drops them", rule, l.Name),
+			fmt.Sprintf("ethtool -K %s tx-checksum-ip-generic off", l.Name), "or don't translate UDP to port "+fmt.Sprint(l.Tunnel.Port))
+	default:
+		w.ok("checksum", "%s has an outer checksum, and leaves the inner one to the device: NAT of its packets would break them, and no rule is sure to do that", l.Name)
+	}
 }
 
-// rpFilter checks that replies which come by a device pass its filter: the
-// strict one wants the route back to lead there (net/ipv4/fib_frontend.c,
-// __fib_validate_source).
+// rpFilter says whether replies, which come by a device, must come by that.
 func (w *walk) rpFilter(l *Link, r *Route) {
-	strict := ""
-	for _, which := range []string{"all", l.Name} {
-		value, err := w.Node.Sysctl("net/ipv4/conf/" + which + "/rp_filter")
-		if err != nil || value == "2" {
-			return
-		}
-		if value == "1" {
-			strict = which
-		}
-	}
-	if strict != "" {
+	if w.strict(l.Name) {
 		w.ok("rp_filter", "strict on %s: replies must come by it, and so does the route", r.Dev)
 	}
+}
+
+// strict reports whether a device takes only packets to whose source the route leads
+// by it: the greater one of its own rp_filter and that of all decides, and 2 is loose
+// (net/ipv4/fib_frontend.c, __fib_validate_source).
+func (w *walk) strict(dev string) bool {
+	value := "0"
+	for _, which := range []string{"all", dev} {
+		v, err := w.Node.Sysctl("net/ipv4/conf/" + which + "/rp_filter")
+		if err != nil {
+			return false
+		}
+		value = max(value, v)
+	}
+	return value == "1"
+}
+
+// clientFilter checks that the client's queries to a server pass the filter of the
+// device by which they come.
+func (w *walk) clientFilter(server netip.Addr) {
+	if w.Client == w.Node || !server.Is4() {
+		return
+	}
+	out, err := w.Client.Route(RouteQuery{Dst: server})
+	if w.unread("rp_filter", err) || out.Errno != 0 || !out.Src.IsValid() {
+		return
+	}
+	in, err := w.entry(out.Dev)
+	if w.unread("rp_filter", err) || in == nil || !w.first("client "+in.Name) || !w.strict(in.Name) {
+		return
+	}
+	back, err := w.Node.Route(RouteQuery{Dst: out.Src})
+	switch {
+	case w.unread("rp_filter", err) || back.Errno != 0:
+	case back.Dev != in.Name:
+		w.fail("rp_filter", "rp-filter-drop", fmt.Sprintf("%s sends from %v by %s, where rp_filter is strict, and the route back to that leads by %s", w.Client.Name(), out.Src, in.Name, back.Dev),
+			fmt.Sprintf("ip route get %v, which should lead by %s", out.Src, in.Name), fmt.Sprintf("or sysctl -w %s=2", dotted("net/ipv4/conf/"+in.Name+"/rp_filter")))
+	default:
+		w.ok("rp_filter", "strict on %s, by which %s sends, and the route back to it leads there", in.Name, w.Client.Name())
+	}
+}
+
+// entry returns the node's device by which comes what the client sends by one of its
+// own: the other end of that, or its bridge; nil if it has none on the node.
+func (w *walk) entry(dev string) (*Link, error) {
+	own, err := w.Client.Links()
+	if err != nil {
+		return nil, err
+	}
+	links, err := w.Node.Links()
+	if err != nil {
+		return nil, err
+	}
+	l := linkNamed(own, dev)
+	if l == nil || l.Peer == 0 {
+		return nil, nil
+	}
+	i := slices.IndexFunc(links, func(o Link) bool { return o.Index == l.Peer && o.Peer == l.Index && o.Kind == l.Kind })
+	if i < 0 {
+		return nil, nil
+	}
+	if m := slices.IndexFunc(links, func(o Link) bool { return o.Index == links[i].Master && o.Kind == "bridge" }); m >= 0 {
+		return &links[m], nil
+	}
+	return &links[i], nil
 }
 
 // neighbour checks the next hop's link-layer address.

@@ -15,14 +15,18 @@ func TestWalk(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.2")
 	healthy := func() (pod, node, server *fakeNS) {
 		both := &Service{By: "iptables", Endpoints: []netip.AddrPort{backend}, Known: true}
-		pod = &fakeNS{name: "client", links: []Link{{Name: "eth0", Addrs: []netip.Prefix{prefix("10.244.1.10/24")}}}}
+		pod = &fakeNS{
+			name: "client", links: []Link{{Name: "eth0", Index: 2, Kind: "veth", Peer: 5, Addrs: []netip.Prefix{prefix("10.244.1.10/24")}}},
+			route: func(RouteQuery) *Route { return &Route{Dev: "eth0", Src: client.Addr()} },
+		}
 		node = &fakeNS{
 			name: "node-a", sysctls: map[string]string{"net/ipv4/ip_forward": "1"}, conntrack: &ConntrackStats{Count: 10, Max: 100},
 			services: map[tracer.Transport]*Service{tracer.TransportUDP: both, tracer.TransportTCP: both},
 			links: []Link{
 				{Name: "eth0", Up: true, State: "up", MTU: 1500, Addrs: []netip.Prefix{prefix("192.0.2.1/24")}},
 				{Name: "vxlan.calico", Kind: "vxlan", Up: true, State: "unknown", MTU: 1450, Tunnel: &TunnelLink{FDB: []netip.Addr{peer}}},
-				{Name: "cni0", Kind: "bridge", Up: true, State: "up", MTU: 1450, Addrs: []netip.Prefix{prefix("10.244.1.1/24")}},
+				{Name: "veth1", Index: 5, Kind: "veth", Peer: 2, Master: 4, Up: true, State: "up", MTU: 1450},
+				{Name: "cni0", Index: 4, Kind: "bridge", Up: true, State: "up", MTU: 1450, Addrs: []netip.Prefix{prefix("10.244.1.1/24")}},
 			},
 			route: func(q RouteQuery) *Route {
 				if q.Dst == peer {
@@ -37,6 +41,13 @@ func TestWalk(t *testing.T) {
 			sockets: []Socket{{Transport: tracer.TransportUDP, Addr: any4}, {Transport: tracer.TransportTCP, Addr: any4}},
 		}
 		return pod, node, server
+	}
+	leaves := func(n *fakeNS, rule string) { // the inner checksum to the device
+		n.masquerade, n.links[1].Tunnel.UDPChecksum, n.links[1].Features = rule, true, map[string]bool{"tx-checksum-ip-generic": true}
+	}
+	strictly := func(n *fakeNS, all, bridge string) {
+		n.sysctls["net/ipv4/conf/all/rp_filter"], n.sysctls["net/ipv4/conf/cni0/rp_filter"] = all, bridge
+		n.sysctls["net/ipv4/conf/vxlan.calico/rp_filter"] = "0"
 	}
 	tests := []struct {
 		name  string
@@ -56,6 +67,18 @@ func TestWalk(t *testing.T) {
 		}, []string{"warn no-route-to-endpoint", "warn no-route-to-endpoint"}},
 		{"device down", func(_, n, _ *fakeNS) { n.links[1].Up = false }, []string{"fail device-down"}},
 		{"tunnel's MTU", func(_, n, _ *fakeNS) { n.links[0].MTU = 1499 }, []string{"warn mtu-too-big"}},
+		{"tunnel's packets are translated", func(_, n, _ *fakeNS) {
+			leaves(n, "iptables nat POSTROUTING: -j MASQUERADE")
+		}, []string{"warn tunnel-checksum"}},
+		{"no rule is sure to do that", func(_, n, _ *fakeNS) { leaves(n, "") }, nil},
+		{"translated, without an outer checksum", func(_, n, _ *fakeNS) { n.masquerade = "a rule" }, nil},
+		{"queries from elsewhere", func(_, n, _ *fakeNS) { strictly(n, "1", "0") }, []string{"fail rp-filter-drop"}},
+		{"from elsewhere, loosely", func(_, n, _ *fakeNS) { strictly(n, "1", "2") }, nil},
+		{"from where the route leads", func(_, n, _ *fakeNS) {
+			strictly(n, "0", "1")
+			n.route = func(q RouteQuery) *Route { return &Route{Dev: "cni0"} }
+			n.sysctls["net/bridge/bridge-nf-call-iptables"] = "1"
+		}, nil},
 		{"tunnel without peers", func(_, n, _ *fakeNS) { n.links[1].Tunnel.FDB = nil }, []string{"fail tunnel-peer-unknown"}},
 		{"neighbour", func(_, n, _ *fakeNS) {
 			n.neighbours = []Neighbour{{Addr: netip.MustParseAddr("10.244.2.0"), Dev: "vxlan.calico", State: "FAILED"}}
@@ -70,7 +93,7 @@ func TestWalk(t *testing.T) {
 		}, nil},
 		{"no forwarding", func(_, n, _ *fakeNS) { n.sysctls["net/ipv4/ip_forward"] = "0" }, []string{"fail forwarding-off"}},
 		{"conntrack", func(_, n, _ *fakeNS) { n.conntrack.Count = 95 }, []string{"warn conntrack-full"}},
-		{"nothing can be read", func(_, n, _ *fakeNS) { n.err = errors.New("permission denied") }, []string{"unknown ", "unknown ", "unknown ", "unknown "}},
+		{"nothing can be read", func(_, n, _ *fakeNS) { n.err = errors.New("permission denied") }, []string{"unknown ", "unknown ", "unknown ", "unknown ", "unknown "}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

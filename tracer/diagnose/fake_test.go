@@ -38,6 +38,7 @@ type fakeNS struct {
 	conntrack  *ConntrackStats
 	entries    []ConntrackEntry
 	services   map[tracer.Transport]*Service
+	masquerade string // the rule
 	sockets    []Socket
 	resolver   *Resolver
 	counters   *Counters
@@ -72,9 +73,10 @@ func (n *fakeNS) ConntrackEntries(netip.Addr) ([]ConntrackEntry, error) {
 func (n *fakeNS) Service(t tracer.Transport, _ netip.AddrPort) (*Service, error) {
 	return n.services[t], n.err
 }
-func (n *fakeNS) Sockets() ([]Socket, error)              { return n.sockets, n.err }
-func (n *fakeNS) Resolver() (*Resolver, error)            { return there(n.resolver, n.err) }
-func (n *fakeNS) Counters(_, _ uint64) (*Counters, error) { return there(n.counters, n.err) }
+func (n *fakeNS) Masquerades(tracer.Flow, string) (string, error) { return n.masquerade, n.err }
+func (n *fakeNS) Sockets() ([]Socket, error)                      { return n.sockets, n.err }
+func (n *fakeNS) Resolver() (*Resolver, error)                    { return there(n.resolver, n.err) }
+func (n *fakeNS) Counters(_, _ uint64) (*Counters, error)         { return there(n.counters, n.err) }
 func cmpErr(err error) error {
 	if err != nil {
 		return err

@@ -35,9 +35,10 @@ type NetNS interface {
 	Route(RouteQuery) (*Route, error)   // as the kernel decides now; Errno says that it leads nowhere
 	Sysctl(name string) (string, error) // by its path under /proc/sys, as "net/ipv4/ip_forward"
 	Conntrack() (*ConntrackStats, error)
-	ConntrackEntries(client netip.Addr) ([]ConntrackEntry, error) // whose first packet it sent, or got
-	Service(tracer.Transport, netip.AddrPort) (*Service, error)   // nil: neither rules nor IPVS have one
-	Sockets() ([]Socket, error)                                   // bound to ports of DNS
+	ConntrackEntries(client netip.Addr) ([]ConntrackEntry, error)      // whose first packet it sent, or got
+	Service(tracer.Transport, netip.AddrPort) (*Service, error)        // nil: neither rules nor IPVS have one
+	Masquerades(flow tracer.Flow, out string) (rule string, err error) // of UDP, without a mark, that leaves by a device; "": no rule does so for sure
+	Sockets() ([]Socket, error)                                        // bound to ports of DNS
 	Resolver() (*Resolver, error)
 
 	// Counters returns by how much the counters of /proc/net/snmp, snmp6 and
