@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -331,6 +332,27 @@ func TestSockets(t *testing.T) {
 	}
 	if sockets := must(t, s.of(s.Client).Sockets); len(sockets) != 0 {
 		t.Errorf("the client has %+v", sockets)
+	}
+}
+
+// TestUnobserved connects to a server at a port that is not observed, and to one that is.
+func TestUnobserved(t *testing.T) {
+	s := raise(t, lab.Config{})
+	for _, port := range []uint16{53, 5353} {
+		err := s.DNSB.Do(func() error {
+			conn, err := net.Dial("udp", netip.AddrPortFrom(dnsA.Addr(), port).String())
+			if err == nil {
+				t.Cleanup(func() { conn.Close() })
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sockets := must(t, s.of(s.DNSB).Unobserved)
+	if len(sockets) != 1 || sockets[0].Peer != netip.AddrPortFrom(dnsA.Addr(), 5353) || sockets[0].Transport != tracer.TransportUDP {
+		t.Errorf("sockets are %+v, want the one to port 5353", sockets)
 	}
 }
 

@@ -22,19 +22,43 @@ const maxSockets = 1000
 // of TCP that listen.
 func (s *space) Sockets() ([]diagnose.Socket, error) {
 	return once(s, socketsKey{}, func() ([]diagnose.Socket, error) {
-		found, err := readSockets(s.reader.opts.Ports)
-		if err != nil {
-			return nil, err
-		}
-		owners := findOwners(s.Inode, found)
-		out := make([]diagnose.Socket, 0, len(found))
-		for _, f := range found {
-			owner := owners[f.inode]
-			f.PID, f.Process = owner.pid, owner.process
-			out = append(out, f.Socket)
-		}
-		return out, nil
+		return s.owned([]kind{{tracer.TransportUDP, stateClose}, {tracer.TransportTCP, stateListen}}, func(k *socket) bool {
+			return slices.Contains(s.reader.opts.Ports, k.Addr.Port())
+		})
 	})
+}
+
+type unobservedKey struct{}
+
+// portTLS is that of DNS over TLS (RFC 7858 section 3.1).
+const portTLS = 853
+
+// Unobserved returns the sockets by which servers may ask others without its being
+// observed: those of UDP with a peer at another port than those of DNS, and those of
+// TCP to that of DNS over TLS.
+func (s *space) Unobserved() ([]diagnose.Socket, error) {
+	return once(s, unobservedKey{}, func() ([]diagnose.Socket, error) {
+		return s.owned([]kind{{tracer.TransportUDP, stateEstablished}, {tracer.TransportTCP, stateEstablished}}, func(k *socket) bool {
+			observed := slices.Contains(s.reader.opts.Ports, k.Peer.Port()) || slices.Contains(s.reader.opts.Ports, k.Addr.Port())
+			return !observed && (k.Transport == tracer.TransportUDP || k.Peer.Port() == portTLS)
+		})
+	})
+}
+
+// owned returns the sockets of some kinds that are wanted, with their processes.
+func (s *space) owned(kinds []kind, wanted func(*socket) bool) ([]diagnose.Socket, error) {
+	found, err := readSockets(kinds, wanted)
+	if err != nil {
+		return nil, err
+	}
+	owners := findOwners(s.Inode, found)
+	out := make([]diagnose.Socket, 0, len(found))
+	for _, f := range found {
+		owner := owners[f.inode]
+		f.PID, f.Process = owner.pid, owner.process
+		out = append(out, f.Socket)
+	}
+	return out, nil
 }
 
 // socket is a socket with the inode by which its process has it.
@@ -44,28 +68,31 @@ type socket struct {
 }
 
 // States of sockets (include/net/tcp_states.h): of UDP, TCP_CLOSE is one that is
-// not connected.
+// not connected, TCP_ESTABLISHED one that is.
 const (
-	stateClose  = 7
-	stateListen = 10
+	stateEstablished = 1
+	stateClose       = 7
+	stateListen      = 10
 )
 
-func readSockets(ports []uint16) ([]socket, error) {
+// kind is the sockets of a transport in one state.
+type kind struct {
+	transport tracer.Transport
+	state     uint8
+}
+
+// protocols are the numbers of the transports.
+var protocols = map[tracer.Transport]uint8{tracer.TransportUDP: unix.IPPROTO_UDP, tracer.TransportTCP: unix.IPPROTO_TCP}
+
+func readSockets(kinds []kind, wanted func(*socket) bool) ([]socket, error) {
 	var found []socket
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		for _, of := range []struct {
-			transport       tracer.Transport
-			protocol, state uint8
-		}{
-			{tracer.TransportUDP, unix.IPPROTO_UDP, stateClose},
-			{tracer.TransportTCP, unix.IPPROTO_TCP, stateListen},
-		} {
+		for _, of := range kinds {
 			req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-			req.AddData(diagRequest{family: family, protocol: of.protocol, states: 1 << of.state})
+			req.AddData(diagRequest{family: family, protocol: protocols[of.transport], states: 1 << of.state})
 			err := req.ExecuteIter(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY, func(message []byte) bool {
 				s, ok := parseSocket(message)
-				if ok && slices.Contains(ports, s.Addr.Port()) {
-					s.Transport = of.transport
+				if s.Transport = of.transport; ok && wanted(&s) {
 					found = append(found, s)
 				}
 				return len(found) < maxSockets
@@ -104,7 +131,9 @@ const (
 	diagFamily  = 0
 	diagState   = 1
 	diagPort    = 4
+	diagPeer    = 6 // its port
 	diagSource  = 8
+	diagDest    = 24
 	diagReceive = 56
 	diagSend    = 60
 	diagInode   = 68
@@ -127,6 +156,9 @@ func parseSocket(m []byte) (s socket, ok bool) {
 	}
 	addr, _ := netip.AddrFromSlice(m[diagSource : diagSource+size])
 	s.Addr = netip.AddrPortFrom(addr, binary.BigEndian.Uint16(m[diagPort:]))
+	if peer, _ := netip.AddrFromSlice(m[diagDest : diagDest+size]); m[diagState] == stateEstablished {
+		s.Peer = netip.AddrPortFrom(peer, binary.BigEndian.Uint16(m[diagPeer:]))
+	}
 	s.Queue = int(binary.NativeEndian.Uint32(m[diagReceive:]))
 	s.inode = binary.NativeEndian.Uint32(m[diagInode:])
 	if m[diagState] == stateListen { // tcp_diag_get_info: how many wait, and may

@@ -40,6 +40,7 @@ type fakeNS struct {
 	services   map[tracer.Transport]*Service
 	masquerade string // the rule
 	sockets    []Socket
+	unobserved []Socket
 	resolver   *Resolver
 	counters   *Counters
 }
@@ -75,6 +76,7 @@ func (n *fakeNS) Service(t tracer.Transport, _ netip.AddrPort) (*Service, error)
 }
 func (n *fakeNS) Masquerades(tracer.Flow, string) (string, error) { return n.masquerade, n.err }
 func (n *fakeNS) Sockets() ([]Socket, error)                      { return n.sockets, n.err }
+func (n *fakeNS) Unobserved() ([]Socket, error)                   { return n.unobserved, n.err }
 func (n *fakeNS) Resolver() (*Resolver, error)                    { return there(n.resolver, n.err) }
 func (n *fakeNS) Counters(_, _ uint64) (*Counters, error)         { return there(n.counters, n.err) }
 func cmpErr(err error) error {

@@ -39,6 +39,7 @@ type NetNS interface {
 	Service(tracer.Transport, netip.AddrPort) (*Service, error)        // nil: neither rules nor IPVS have one
 	Masquerades(flow tracer.Flow, out string) (rule string, err error) // of UDP, without a mark, that leaves by a device; "": no rule does so for sure
 	Sockets() ([]Socket, error)                                        // bound to ports of DNS
+	Unobserved() ([]Socket, error)                                     // connected to what may be servers of DNS at ports that are not observed
 	Resolver() (*Resolver, error)
 
 	// Counters returns by how much the counters of /proc/net/snmp, snmp6 and
@@ -148,6 +149,7 @@ type Service struct {
 type Socket struct {
 	Transport tracer.Transport
 	Addr      netip.AddrPort // the address may be unspecified: any
+	Peer      netip.AddrPort // of one that is connected
 	Queue     int            // bytes that wait to be read; of TCP connections that wait to be accepted
 	Buffer    int            // bytes that may; 0 unknown
 	Drops     uint64         // of datagrams, since it was opened

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -24,14 +25,14 @@ func serverRefused(c *Case) *tracer.Finding {
 		return nil
 	}
 	_, takes, _ := c.sockets(in)
-	if c.asksUnseen(in, takes) {
+	if c.asksUnseen(in, takes) || c.asksElsewhere(out.NetNS, takes) {
 		return nil
 	}
 	ns, rcode := c.NetNS(out.NetNS), dns.RcodeToString[c.Reply.Rcode]
 	f := &tracer.Finding{
 		Confidence: tracer.ConfidenceSeen,
 		Summary:    fmt.Sprintf("the DNS server at %v in %s answers %s for %s, without asking upstream", in.Dst, ns.Name(), rcode, c.Question.Name),
-		Evidence:   []string{fmt.Sprintf("its %s left %v after the query had come, and no query of its own", rcode, took(in, out))},
+		Evidence:   []string{fmt.Sprintf("its %s left %v after the query had come, and no query of its own (what it asks over TLS, or at other ports than --port, is not seen)", rcode, took(in, out))},
 	}
 	if c.Reply.Rcode == dns.RcodeServerFailure {
 		f.Evidence = append(f.Evidence, "it was not seen to ask for this name before; what failed before the trace began it may remember, mostly for seconds")
@@ -48,4 +49,14 @@ func serverRefused(c *Case) *tracer.Finding {
 	}
 	f.Mend = append(f.Mend, logs(ns, takes))
 	return f
+}
+
+// asksElsewhere reports whether a server is connected to another one whose packets
+// are not observed: over TLS, or at a port of its own.
+func (c *Case) asksElsewhere(netns uint32, server *Socket) bool {
+	ns := c.NetNS(netns)
+	sockets, _ := read(c, ns, "connections", ns.Unobserved)
+	return slices.ContainsFunc(sockets, func(s Socket) bool {
+		return server == nil || server.PID == 0 || s.PID == 0 || s.PID == server.PID
+	})
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -51,6 +52,19 @@ func TestServerRefused(t *testing.T) {
 	asked := fakeAnswer(dns.RcodeServerFailure, time.Millisecond)
 	asked.ServerAsked = true
 	checkDiagnosis(t, node, asked)
+
+	// It asks over TLS; another process of its namespace may.
+	for pid, want := range map[int]string{7: "", 8: "server-refused", 0: ""} {
+		server := &fakeNS{
+			name:       "dns-b",
+			sockets:    []Socket{{Transport: tracer.TransportUDP, Addr: backend, PID: 7}},
+			unobserved: []Socket{{Transport: tracer.TransportTCP, Addr: backend, Peer: netip.MustParseAddrPort("192.0.2.53:853"), PID: pid}},
+		}
+		l := fakeAnswer(dns.RcodeServerFailure, time.Millisecond)
+		if New(fakeNode{nsServer: server}).Diagnose(l); idsOf(l) != want {
+			t.Errorf("process %d asks over TLS: finding %q, want %q", pid, idsOf(l), want)
+		}
+	}
 
 	// Whether it asked for this name is known of names that are.
 	nameless := fakeAnswer(dns.RcodeRefused, time.Millisecond)
