@@ -320,7 +320,7 @@ func withoutBridgeNF(t *testing.T, r *render.Record, query, reply []string) {
 }
 
 func TestHostNetworkClient(t *testing.T) {
-	onGuests(t, lab.SomeGuests)
+	onGuests(t, lab.OneGuest)
 	l := raise(t, lab.Config{Service: lab.ServiceIPTables, Endpoints: []string{lab.DNSB}})
 	o := observe(t)
 	res := ask(t, l.NodeA, lab.Service(), "host.example.test.", nil)
@@ -368,7 +368,7 @@ func TestIPv6Service(t *testing.T) {
 }
 
 func TestIPv6ExtensionHeaders(t *testing.T) {
-	onGuests(t, lab.SomeGuests)
+	onGuests(t, lab.OneGuest)
 	l := raise(t, lab.Config{})
 	o := observe(t)
 	query := new(dns.Msg)
