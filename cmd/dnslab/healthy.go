@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"time"
@@ -74,14 +73,12 @@ func healthy(ctx context.Context, e env, f healthyFlags, only *regexp.Regexp) er
 		return err
 	}
 	run := f.run
-	if f.export != "" {
-		file, err := os.Create(f.export)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		run.Export = file
+	export, done, err := createExport(f.export)
+	if err != nil {
+		return err
 	}
+	defer done()
+	run.Export = export
 	fmt.Fprintf(e.stdout, "\n  %s\n", lab.HealthyColumns())
 	begin := time.Now()
 	total, made, good := &lab.SumTally{}, 0, true

@@ -84,14 +84,12 @@ func mixed(ctx context.Context, e env, f mixedFlags) (err error) {
 		return err
 	}
 	run := lab.MixedRun{Lookups: f.opts, Bin: f.bin, Args: f.args, ToolTimeout: f.timeout}
-	if f.export != "" {
-		file, err := os.Create(f.export)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		run.Export = file
+	export, done, err := createExport(f.export)
+	if err != nil {
+		return err
 	}
+	defer done()
+	run.Export = export
 	begin := time.Now()
 	res, err := lab.ObserveMixed(ctx, l, run)
 	if err != nil {

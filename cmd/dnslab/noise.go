@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"regexp"
 	"time"
 
@@ -87,14 +86,12 @@ func noise(ctx context.Context, e env, f noiseFlags, only *regexp.Regexp) error 
 	}
 	losses = append(losses, lab.LossNone)
 	run := f.run
-	if f.export != "" {
-		file, err := os.Create(f.export)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		run.Export = file
+	export, done, err := createExport(f.export)
+	if err != nil {
+		return err
 	}
+	defer done()
+	run.Export = export
 	begin := time.Now()
 	total, left := lab.NewBlame(), run.Count
 	for i, t := range list {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -26,4 +27,17 @@ func findTool(path string) (string, error) {
 		return "", fmt.Errorf("find dnspath: %w; `make build` makes it", err)
 	}
 	return path, nil
+}
+
+// createExport makes the file that gets what dnspath exports, too. If it has no
+// name, there is none: w is nil.
+func createExport(path string) (w io.Writer, done func(), err error) {
+	if path == "" {
+		return nil, func() {}, nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	return file, func() { _ = file.Close() }, nil
 }

@@ -23,10 +23,7 @@ func (s *space) Service(transport tracer.Transport, addr netip.AddrPort) (*diagn
 	}
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	return once(s, serviceKey{transport, addr}, func() (*diagnose.Service, error) {
-		q := rules.ServiceQuery{Protocol: unix.IPPROTO_UDP, Addr: addr}
-		if transport == tracer.TransportTCP {
-			q.Protocol = unix.IPPROTO_TCP
-		}
+		q := rules.ServiceQuery{Protocol: protocols[transport], Addr: addr}
 		route, err := readRoute(diagnose.RouteQuery{Dst: addr.Addr()})
 		q.Local = err == nil && route.Local
 		found, err := reader.Service(s.Inode, q)
